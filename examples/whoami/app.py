@@ -7,7 +7,7 @@ from flask import Flask, render_template, request
 from flask_socketio import SocketIO, emit, join_room
 
 MAX_TEXT = 200
-ORIGINS = os.environ.get("SOCKETIO_CORS_ALLOWED_ORIGINS")
+ORIGINS = os.environ.get("SOCKETIO_CORS_ALLOWED_ORIGINS") or None
 PATH = os.environ.get("SOCKETIO_PATH", "socket.io").strip("/")
 
 app = Flask(__name__)
