@@ -1,0 +1,51 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The app behind the probe's tests; ALLOW_UPGRADES and TRANSPORTS make it a poorer one."""
+
+import os
+from typing import Any
+
+from flask import Flask, request
+from flask_socketio import ConnectionRefusedError as Refused
+from flask_socketio import SocketIO
+
+app = Flask(__name__)
+socketio = SocketIO(
+    app,
+    async_mode="gevent",
+    ping_interval=20,
+    ping_timeout=10,
+    allow_upgrades=os.environ.get("ALLOW_UPGRADES", "yes") == "yes",
+    transports=os.environ.get("TRANSPORTS", "polling websocket").split(),
+)
+
+
+@app.get("/")
+def page() -> str:
+    return "<!doctype html><title>A page</title>"
+
+
+@app.get("/page/")
+def other_page() -> str:
+    return page()
+
+
+@socketio.on("echo")
+def echo(data: Any) -> Any:
+    return data
+
+
+@socketio.on("silent")
+def silent(_data: Any = None) -> None:
+    raise RuntimeError("this handler never acknowledges")
+
+
+@socketio.on("connect", namespace="/private")
+def connect_private(auth: dict[str, str] | None = None) -> None:
+    token = (auth or {}).get("token") or request.headers.get("X-Token")
+    if token != "open-sesame":
+        raise Refused("members only")
+
+
+@socketio.on("connect", namespace="/broken")
+def connect_broken() -> None:
+    raise RuntimeError("as a message queue without monkey patching does")
