@@ -9,17 +9,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+import role_docs
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-
-sys.path.insert(0, str(ROOT / "tools"))
-role_docs = import_module("role_docs")
 
 Check = Callable[[Path], list[str]]
 
