@@ -28,11 +28,13 @@ BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 LIMIT_SECONDS = 15 * 60
 HEARTBEAT_SECONDS = 30
-TAIL_LINES = 60
+TAIL_LINES = 120
 
 CLOSING = re.compile(r"^\W*=+ (?P<counts>\d.*) in [\d.]+s\b.*?=", re.MULTILINE)
 COUNT = re.compile(r"(\d+) (passed|failed|error|skipped|xfailed|xpassed)")
 PHASE = re.compile(r"\[\S+ > (\w+)\] Executing$", re.MULTILINE)
+# After a failure molecule removes the hosts: that part of a log tells nothing.
+REMOVAL = re.compile(r"^INFO +\[\S+ > (?:cleanup|destroy)\] Executing$", re.MULTILINE)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -132,6 +134,14 @@ def as_json(results: Sequence[Result]) -> str:
     return json.dumps([{key: getattr(r, key) for key in keys} for r in results], indent=2) + "\n"
 
 
+def telling(log: str) -> str:
+    """The end of a failed job's log, up to the removal of its hosts."""
+    removals = [match.start() for match in REMOVAL.finditer(log)]
+    # The first removal is the one before the hosts are created.
+    end = removals[1] if len(removals) > 1 else len(log)
+    return "\n".join(log[:end].rstrip().splitlines()[-TAIL_LINES:])
+
+
 def read(log: Path) -> str:
     return ANSI.sub("", log.read_text(encoding="utf-8", errors="replace"))
 
@@ -177,7 +187,7 @@ class Runner:
                 del self.running[job]
         if self.stopped:
             outcome = "interrupted"
-        if outcome != "passed" and job.kind == "molecule":
+        if outcome in ("timed out", "interrupted") and job.kind == "molecule":
             self.destroy(job)
         result = Result(
             job.name,
@@ -195,11 +205,11 @@ class Runner:
         detail = f": {closings[-1]}" if closings else ""
         say(f"{result.result:<7} {job.name} in {result.seconds:.1f} s{detail}")
         if result.result not in ("passed", "interrupted"):
-            tail = "\n".join(text.rstrip().splitlines()[-TAIL_LINES:])
-            say(f"--- end of {job.log.relative_to(ROOT)}\n{tail}\n--- {job.name}: {result.result}")
+            say(f"--- end of {job.log.relative_to(ROOT)}\n{telling(text)}")
+            say(f"--- {job.name}: {result.result}")
 
     def destroy(self, job: Job) -> None:
-        """A scenario that was stopped half-way leaves its hosts; one that failed destroys them."""
+        """A scenario that was stopped half-way leaves its hosts; one that failed removes them."""
         with job.log.open("ab") as log:
             subprocess.run(
                 molecule("destroy", job.name),
@@ -254,6 +264,9 @@ def run_all(runner: Runner, jobs: Sequence[Job], workers: int) -> list[Result]:
                 pending = wait(pending, timeout=HEARTBEAT_SECONDS).not_done
                 runner.heartbeat()
         except KeyboardInterrupt:
+            # A second Ctrl-C must not leave hosts behind.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
             say("interrupted: removing what was made")
             runner.stop()
         return [future.result() for future in futures]

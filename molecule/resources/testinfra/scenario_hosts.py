@@ -7,6 +7,7 @@ wants only some of them says so: `testinfra_hosts = ["node1"]`.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 import yaml
 
 JOURNAL_LINES = 50
+# What Ansible itself leaves in a journal hides what the services said.
+ANSIBLE_NOISE = re.compile(r"^\S+ +\d+ \S+ \S+ (?:sudo|ansible-[\w.]+)\[\d+\]: ")
 
 
 def scenario_name() -> str:
@@ -30,6 +33,11 @@ def container(name: str) -> str:
 def platforms() -> list[str]:
     config = yaml.safe_load(Path(os.environ["MOLECULE_FILE"]).read_text(encoding="utf-8"))
     return [platform["name"] for platform in config["platforms"]]
+
+
+def journal_tail(journal: str) -> str:
+    said = [line for line in journal.splitlines() if not ANSIBLE_NOISE.match(line)]
+    return "\n".join(said[-JOURNAL_LINES:])
 
 
 def docker(*args: str) -> str:
@@ -54,8 +62,8 @@ def pytest_runtest_makereport(
     report = yield
     host: Any = getattr(item, "funcargs", {}).get("host")
     if report.failed and host is not None:
-        journal = host.run(f"journalctl --no-pager --lines {JOURNAL_LINES}")
-        report.sections.append((f"journal of {host.backend.name}", journal.stdout))
+        journal = host.run("journalctl --no-pager --lines 1000").stdout
+        report.sections.append((f"journal of {host.backend.name}", journal_tail(journal)))
     return report
 
 
