@@ -1,0 +1,188 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Asks an application what its Socket.IO server is."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: app_inspect
+short_description: Ask a Flask-SocketIO application what it is, before it serves
+version_added: 0.1.0
+description:
+  - Imports the application in its own virtualenv, as its own user and with its own environment,
+    in a transient systemd unit, and returns what its Socket.IO server is.
+  - Fails with the cause and the remedy when the application can't be imported, is no
+    Flask-SocketIO application, or contradicts the server that is to run it.
+  - Changes nothing; the transient unit is gone when the module returns.
+options:
+  command:
+    description: The launcher with its arguments; it reads O(script) from standard input.
+    type: list
+    elements: str
+    required: true
+  script:
+    description: The inspector's text.
+    type: str
+    required: true
+  target:
+    description: The application as C(module:callable), for messages.
+    type: str
+    required: true
+  user:
+    description: The system user to ask as.
+    type: str
+    required: true
+  directory:
+    description: The working directory, which holds the application's code.
+    type: path
+    required: true
+  environment_file:
+    description: A systemd EnvironmentFile.
+    type: path
+    required: true
+  properties:
+    description: Further properties of the transient unit, such as C(ReadWritePaths=/srv/uploads).
+    type: list
+    elements: str
+    default: []
+  async_mode:
+    description: The C(async_mode) that the server can run.
+    type: str
+    required: true
+  server:
+    description: What the server is called in messages.
+    type: str
+    required: true
+  timeout:
+    description: Seconds after which the question is given up.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    description: Asks in check mode too, because asking changes nothing.
+    support: full
+author:
+  - The realtime.flask_socketio contributors (@realtime)
+"""
+
+EXAMPLES = r"""
+- name: Ask the app
+  realtime.flask_socketio.app_inspect:
+    command: [/opt/chat/current/venv/bin/python, "-", --patch=gevent, "chat:app"]
+    script: "{{ lookup('ansible.builtin.file', 'inspect_app.py') }}"
+    target: chat:app
+    user: chat
+    directory: /opt/chat/current/src
+    environment_file: /etc/flask-socketio/chat/environment
+    async_mode: gevent
+    server: gunicorn
+"""
+
+RETURN = r"""
+app:
+  description: What the application's Socket.IO server is.
+  type: dict
+  returned: success
+  contains:
+    async_mode:
+      description: C(gevent), C(threading), C(eventlet) or C(gevent_uwsgi).
+      type: str
+    path:
+      description: The Socket.IO path without slashes at its ends.
+      type: str
+    manager:
+      description: The class of the client manager.
+      type: str
+    has_queue:
+      description: Whether the client manager reaches other processes.
+      type: bool
+    ping_interval:
+      description: Seconds, with the grace period.
+      type: int
+    ping_timeout:
+      description: Seconds.
+      type: int
+    max_http_buffer_size:
+      description: Bytes.
+      type: int
+    cors_allowed_origins:
+      description: As the application gave it; C(callable) for a function.
+      type: raw
+    websocket:
+      description: Whether the server accepts the websocket transport.
+      type: bool
+versions:
+  description: Versions of the installed packages that decide what works.
+  type: dict
+  returned: success
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.realtime.flask_socketio.plugins.module_utils.findings import (
+    findings,
+    parse,
+    refusal,
+)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "command": {"type": "list", "elements": "str", "required": True},
+            "script": {"type": "str", "required": True},
+            "target": {"type": "str", "required": True},
+            "user": {"type": "str", "required": True},
+            "directory": {"type": "path", "required": True},
+            "environment_file": {"type": "path", "required": True},
+            "properties": {"type": "list", "elements": "str", "default": []},
+            "async_mode": {"type": "str", "required": True},
+            "server": {"type": "str", "required": True},
+            "timeout": {"type": "int", "default": 60},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    rc, stdout, stderr = module.run_command(
+        [
+            "systemd-run",
+            "--quiet",
+            "--wait",
+            "--pipe",
+            "--collect",
+            f"--uid={p['user']}",
+            f"--working-directory={p['directory']}",
+            f"--property=EnvironmentFile={p['environment_file']}",
+            f"--property=RuntimeMaxSec={p['timeout']}",
+            "--property=ProtectSystem=strict",
+            "--property=ProtectHome=true",
+            "--property=PrivateTmp=true",
+            "--property=NoNewPrivileges=true",
+            *(f"--property={setting}" for setting in p["properties"]),
+            "--setenv=PYTHONDONTWRITEBYTECODE=1",
+            "--",
+            *p["command"],
+        ],
+        data=p["script"],
+        binary_data=False,
+    )
+    answer = parse(stdout)
+    if answer is None:
+        said = "\n".join((stdout + stderr).strip().splitlines()[-8:])
+        module.fail_json(
+            msg=f"app_module {p['target']!r}: the app gave no answer (exit code {rc}) within "
+            f"{p['timeout']} s. Its last words:\n{said}\n"
+            "Remedy: keep what blocks or exits, such as socketio.run(app), under "
+            "if __name__ == '__main__'."
+        )
+    if "error" in answer:
+        module.fail_json(msg=refusal(p["target"], answer["error"]))
+    found = findings(answer["app"], answer["versions"], p["async_mode"], p["server"])
+    if found:
+        module.fail_json(msg=f"app_module {p['target']!r}: " + "\n".join(found), **answer)
+    module.exit_json(changed=False, **answer)
+
+
+if __name__ == "__main__":
+    main()

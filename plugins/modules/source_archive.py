@@ -1,0 +1,154 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A directory's content as a checksum and as an archive."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: source_archive
+short_description: Fingerprint a directory or an archive, and pack it
+version_added: 0.1.0
+description:
+  - Computes a checksum over names, contents, links and execute bits of the files below a
+    directory, so that the same source has the same checksum on every machine and in every
+    checkout.
+  - With O(dest) it also packs these files, as a gzip-compressed tar archive whose bytes depend on
+    nothing else. An O(src) that is a file is taken as a finished archive.
+  - Runs on the controller (C(delegate_to=localhost)).
+options:
+  src:
+    description: A directory, or an archive file whose bytes are the checksum's input.
+    type: path
+    required: true
+  dest:
+    description: Where to write the archive. Without it only the checksum is computed.
+    type: path
+  exclude:
+    description: Shell patterns; a file or directory whose name matches one is left out.
+    type: list
+    elements: str
+    default: []
+attributes:
+  check_mode:
+    description: Computes the checksum and writes nothing.
+    support: full
+author:
+  - The realtime.flask_socketio contributors (@realtime)
+"""
+
+EXAMPLES = r"""
+- name: Pack the application
+  realtime.flask_socketio.source_archive:
+    src: ~/src/chat
+    dest: ~/.cache/chat.tar.gz
+    exclude: [.git, __pycache__]
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+checksum:
+  description: SHA-256, 64 hexadecimal digits.
+  type: str
+  returned: success
+path:
+  description: The archive to unpack, O(src) itself when that is an archive.
+  type: str
+  returned: when O(dest) is given
+"""
+
+import fnmatch
+import gzip
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+
+def entries(root: Path, exclude: list[str]) -> Iterator[Path]:
+    """Yield what is below root and not excluded, directories before what they hold, sorted."""
+    for path in sorted(root.iterdir(), key=lambda entry: entry.name):
+        if any(fnmatch.fnmatch(path.name, pattern) for pattern in exclude):
+            continue
+        if path.is_symlink() or path.is_file():
+            yield path
+        elif path.is_dir():
+            yield path
+            yield from entries(path, exclude)
+
+
+def executable(path: Path) -> bool:
+    """Tell whether the owner may execute the file."""
+    return bool(path.stat().st_mode & 0o100)
+
+
+def checksum(root: Path, exclude: list[str]) -> str:
+    """Return the SHA-256 over the tree, or over the bytes of a file; raises OSError."""
+    if root.is_file():
+        return hashlib.sha256(root.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for path in entries(root, exclude):
+        name = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            kind, content = "link", os.readlink(path).encode()
+        elif path.is_dir():
+            kind, content = "directory", b""
+        else:
+            kind, content = "program" if executable(path) else "file", path.read_bytes()
+        digest.update(f"{kind}\0{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def pack(root: Path, dest: Path, exclude: list[str]) -> None:
+    """Write the tree as a tar archive without times, owners and user names; raises OSError."""
+
+    def neutral(info: tarfile.TarInfo) -> tarfile.TarInfo:
+        info.mtime = info.uid = info.gid = 0
+        info.uname = info.gname = ""
+        info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
+        return info
+
+    with dest.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for path in entries(root, exclude):
+                name = path.relative_to(root).as_posix()
+                archive.add(path, arcname=name, recursive=False, filter=neutral)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "src": {"type": "path", "required": True},
+            "dest": {"type": "path"},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+        },
+        supports_check_mode=True,
+    )
+    src = Path(module.params["src"])
+    exclude = module.params["exclude"]
+    result = {"changed": False}
+    try:
+        if not src.exists():
+            module.fail_json(msg=f"{src} does not exist on the controller")
+        result["checksum"] = checksum(src, exclude)
+        if module.params["dest"]:
+            dest = Path(module.params["dest"])
+            result["path"] = str(src if src.is_file() else dest)
+            if src.is_dir() and not module.check_mode:
+                dest.parent.mkdir(parents=True, exist_ok=True)
+                fresh = dest.with_name(f"{dest.name}.{os.getpid()}")
+                pack(src, fresh, exclude)
+                module.atomic_move(str(fresh), str(dest))
+                result["changed"] = True
+    except OSError as error:
+        module.fail_json(msg=f"{src} can't be read or packed: {error}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
