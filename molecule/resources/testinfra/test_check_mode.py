@@ -47,7 +47,7 @@ def test_a_change_in_check_mode_is_seen(tmp_path: Path) -> None:
         "  tasks:\n"
         "    - ansible.builtin.copy:\n"
         "        content: x\n"
-        "        dest: /root/not-there\n"
+        "        dest: /etc/not-there\n"
         '        mode: "0600"\n',
         encoding="utf-8",
     )
