@@ -3,9 +3,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Ansible wants the documentation before the imports.
-# ruff: noqa: E402
-
 from __future__ import annotations
 
 DOCUMENTATION = r"""
@@ -46,6 +43,12 @@ options:
   port:
     description: TCP port, with O(host). The connection is plain HTTP; use O(url) for HTTPS.
     type: int
+  connect_to:
+    description:
+      - Address to connect to instead of resolving the name in O(url), as with a host's own front
+        door before the name points to it. Name, port and certificate are still those of O(url),
+        which must hold a name and not an address.
+    type: str
   path:
     description: Path of Socket.IO on the site.
     type: str
@@ -124,6 +127,11 @@ EXAMPLES = r"""
     wait: 30
   vars:
     ansible_python_interpreter: /usr/local/lib/flask-socketio-probe/bin/python
+
+- name: Check a site on this very host, whatever its name resolves to
+  realtime.flask_socketio.socketio_probe:
+    url: https://chat.example.org
+    connect_to: 127.0.0.1
 
 - name: Log in, emit an event and expect its acknowledgement
   realtime.flask_socketio.socketio_probe:
@@ -220,14 +228,16 @@ remedy:
 """
 
 import asyncio
+import ipaddress
 import logging
 import re
+import socket
 import ssl
 import textwrap
 import time
 import traceback
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -251,7 +261,23 @@ BODY_LIMIT = 300
 SHOWN_LIMIT = 120
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 0.05
+GOODBYE_SECONDS = 0.02
 CONNECTED = object()
+
+
+if IMPORT_ERROR is None:
+
+    class ElsewhereResolver(aiohttp.ThreadedResolver):
+        """Resolves every name as if it were another."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        async def resolve(
+            self, _host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        ) -> list[aiohttp.abc.ResolveResult]:
+            return await super().resolve(self.name, port, family)
 
 
 class BadOptionError(Exception):
@@ -275,10 +301,19 @@ class Address:
     port: int
     tls: bool
     unix_socket: str | None = None
+    connect_to: str | None = None
 
 
 def is_host(text: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.%]+\]", text))
+
+
+def is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def split_host(text: str) -> tuple[str, int | None]:
@@ -286,15 +321,32 @@ def split_host(text: str) -> tuple[str, int | None]:
     match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(\d{1,5}))?", text)
     if not match or not is_host(match[1]):
         raise BadOptionError(f"'{text}' is not a host name")
-    return match[1], int(match[2]) if match[2] else None
+    port = int(match[2]) if match[2] else None
+    if port is not None:
+        check_port(port)
+    return match[1], port
+
+
+def check_port(port: int) -> None:
+    if not 0 < port < 65536:
+        raise BadOptionError(f"port {port} is not between 1 and 65535")
 
 
 def find_address(params: dict[str, t.Any]) -> Address:
     url, unix_socket, host, port = (params[k] for k in ("url", "unix_socket", "host", "port"))
-    if port is not None and not 0 < port < 65536:
-        raise BadOptionError(f"port {port} is not between 1 and 65535")
+    if port is not None:
+        check_port(port)
+    if params["connect_to"]:
+        if not url:
+            raise BadOptionError("connect_to needs url")
+        if not is_host(params["connect_to"]) and ":" not in params["connect_to"]:
+            raise BadOptionError(f"connect_to '{params['connect_to']}' is not a name or address")
     if url and not (unix_socket or host or port is not None):
-        return address_of_url(url)
+        address = address_of_url(url)
+        if params["connect_to"] and is_address(address.host):
+            # The client asks no resolver for an address, so it would not go elsewhere.
+            raise BadOptionError("connect_to needs a name in url, not an address")
+        return replace(address, connect_to=params["connect_to"])
     if unix_socket and not url and port is None:
         if not unix_socket.startswith("/"):
             raise BadOptionError(f"unix_socket '{unix_socket}' must be an absolute path")
@@ -374,7 +426,7 @@ class Exchange:
 
 @dataclass
 class Wire:
-    """Every HTTP exchange of a step.
+    """Every HTTP exchange of a session.
 
     The Socket.IO client goes on with polling when the upgrade fails, and tells neither status nor
     body of an answer that it did not want: aiohttp's tracing does.
@@ -539,7 +591,6 @@ class Probe:
 
     async def step(self, name: str) -> dict[str, t.Any]:
         """Run one step and note its result; returns the failure's part of the result, if any."""
-        self.wire = Wire()
         limit = self.limit(name)
         started = time.perf_counter()
         error: ProbeError | None = None
@@ -636,7 +687,10 @@ class Probe:
             detail = "unix socket"
         else:
             _reader, writer = await asyncio.open_connection(
-                address.host, address.port, ssl=self.tls
+                address.connect_to or address.host,
+                address.port,
+                ssl=self.tls,
+                server_hostname=address.host if self.tls else None,
             )
             tls = writer.get_extra_info("ssl_object")
             detail = tls.version() if tls else "TCP"
@@ -727,7 +781,7 @@ class Probe:
 
     async def step_disconnect(self) -> str:
         client = self.open_client()
-        await client.disconnect()
+        await self.leave(client)
         if client.transport() != "websocket":
             return "session closed"
         return f"websocket closed with code {client.eio.ws.close_code}"
@@ -780,12 +834,19 @@ class Probe:
         if name == self.last_session and not error:
             self.client = client
         else:
-            await client.disconnect()
+            await self.leave(client)
         if error:
             raise error
         if self.refusal is not None:
             return f"{self.transport} reached; the app refused the anonymous client: {self.refusal}"
         return f"connected over {self.transport}"
+
+    async def leave(self, client: socketio.AsyncClient) -> None:
+        if client.transport() == "polling":
+            # The client's next poll is on its way. Should the goodbye overtake it, the server would
+            # write an error to its log; nothing tells when the poll has arrived.
+            await asyncio.sleep(GOODBYE_SECONDS)
+        await client.disconnect()
 
     def refused(self, data: t.Any) -> ProbeError | None:
         """Note a CONNECT_ERROR; returns an error when it counts as a failure."""
@@ -806,7 +867,11 @@ class Probe:
         if self.address.unix_socket:
             connector = aiohttp.UnixConnector(path=self.address.unix_socket)
         else:
-            connector = aiohttp.TCPConnector(ssl=self.tls or True)
+            resolver = (
+                ElsewhereResolver(self.address.connect_to) if self.address.connect_to else None
+            )
+            connector = aiohttp.TCPConnector(ssl=self.tls or True, resolver=resolver)
+        self.wire = Wire()
         session = aiohttp.ClientSession(
             connector=connector,
             # On the session, because the client sends its own only with the first request.
@@ -826,6 +891,7 @@ def main() -> None:
             "unix_socket": {"type": "path"},
             "host": {"type": "str"},
             "port": {"type": "int"},
+            "connect_to": {"type": "str"},
             "path": {"type": "str", "default": "socket.io"},
             "namespace": {"type": "str", "default": "/"},
             "auth": {"type": "dict", "no_log": True},

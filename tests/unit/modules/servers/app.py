@@ -19,24 +19,24 @@ socketio = SocketIO(
 )
 
 
-@app.get("/")
-def page() -> str:
-    return "<!doctype html><title>A page</title>"
-
-
 @app.get("/page/")
-def other_page() -> str:
-    return page()
+def page() -> str:
+    return "<!doctype html>\n<title>A page</title>"
+
+
+@app.get("/sessions")
+def sessions() -> dict[str, int]:
+    return {"open": sum(not s.closed for s in socketio.server.eio.sockets.values())}
 
 
 @socketio.on("echo")
-def echo(data: Any) -> Any:
+def echo(data: Any = None) -> Any:
     return data
 
 
-@socketio.on("silent")
-def silent(_data: Any = None) -> None:
-    raise RuntimeError("this handler never acknowledges")
+@socketio.on("failing")
+def failing(_data: Any = None) -> None:
+    raise RuntimeError("never acknowledged")
 
 
 @socketio.on("connect", namespace="/private")
@@ -48,4 +48,4 @@ def connect_private(auth: dict[str, str] | None = None) -> None:
 
 @socketio.on("connect", namespace="/broken")
 def connect_broken() -> None:
-    raise RuntimeError("as a message queue without monkey patching does")
+    raise RuntimeError("as a message queue without monkey patching raises it")
