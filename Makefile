@@ -32,7 +32,7 @@ docs: venv ## Write the roles' READMEs from their argument specs
 	@.venv/bin/python tools/role_docs.py
 
 lock: venv ## Write requirements.lock from pyproject.toml
-	@.venv/bin/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \
+	@UV_CACHE_DIR=.cache/uv .venv/bin/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 --generate-hashes \
 	  --no-config --default-index https://pypi.org/simple --quiet --upgrade \
 	  --custom-compile-command "make lock" --output-file requirements.lock
 

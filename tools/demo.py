@@ -127,7 +127,8 @@ def deploy(env: dict[str, str], port: int) -> int:
             if play := PLAY.match(line):
                 say(play["name"])
             elif found := TASK.match(line):
-                task, shown, started = found["name"], False, time.monotonic()
+                task = found["name"].removeprefix("realtime.flask_socketio.")
+                shown, started = False, time.monotonic()
             elif line.startswith("changed:") and not shown:
                 shown = True
                 say(f"  changed  {task}")
