@@ -285,6 +285,20 @@ CAUSES: tuple[Cause, ...] = (
     ),
     # Sessions.
     Cause(
+        seen=r"cannot connect to",
+        cause="the server was there and went away: it could not load the app, or was stopped",
+        remedy="look at the server's unit and its journal",
+    ),
+    Cause(
+        steps="polling",
+        seen=r"no answer to the polling post",
+        cause=(
+            "the server handles one request at a time, or its worker does not fit the app's "
+            "async_mode: it waits in a poll and does not take the next request"
+        ),
+        remedy="use gunicorn's gevent worker, or --threads with async_mode='threading'",
+    ),
+    Cause(
         steps="handshake",
         seen=r"no answer",
         cause=(

@@ -14,7 +14,8 @@ description:
   - Connects to a Socket.IO service as a browser would and says which transport was reached.
   - >-
     The steps, in order, are C(connect) (TCP, TLS or unix socket), C(handshake) (the first HTTP
-    answer, which must offer the upgrade to websocket), C(polling) (a Socket.IO session over polling
+    answer, which must offer the upgrade to websocket, in a session that several connections find
+    again), C(polling) (a Socket.IO session over polling
     only), C(upgrade) (polling first, then websocket), C(websocket) (websocket only), C(event) (emit
     and wait for the acknowledgement, if asked for) and C(disconnect).
   - The first step that fails ends the probe and fails the task, with the likely cause and a remedy.
@@ -262,6 +263,7 @@ SHOWN_LIMIT = 120
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 0.05
 GOODBYE_SECONDS = 0.02
+CONNECTIONS = 8
 CONNECTED = object()
 
 
@@ -514,6 +516,12 @@ def handshake_result(
     }
 
 
+async def post(http: aiohttp.ClientSession, url: str, packet_type: int) -> None:
+    data = eio_payload.Payload(packets=[eio_packet.Packet(packet_type)]).encode()
+    async with http.post(url, data=data, headers={"Content-Type": "text/plain"}) as response:
+        await response.read()
+
+
 def quiet_logger() -> logging.Logger:
     logger = logging.Logger("socketio_probe", logging.CRITICAL)
     logger.addHandler(logging.NullHandler())
@@ -698,7 +706,7 @@ class Probe:
         return detail
 
     async def step_handshake(self) -> str:
-        async with self.http() as http:
+        async with self.http(force_close=True) as http:
             url = f"{self.address.base}/{self.path}/?transport=polling&EIO=4"
             async with http.get(url, allow_redirects=False) as response:
                 body = (await response.read()).decode("utf-8", "replace")
@@ -722,13 +730,15 @@ class Probe:
                     status,
                     body,
                 )
+            mine = f"{url}&sid={data['sid']}"
+            # Several workers behind one address show only when a session comes by several
+            # connections, and one after the other spreads them best. An unasked pong changes
+            # nothing in the session.
+            for _ in range(CONNECTIONS):
+                await post(http, mine, eio_packet.PONG)
             # Not to leave an orphan that the server keeps until its ping timeout.
-            close = eio_payload.Payload(packets=[eio_packet.Packet(eio_packet.CLOSE)]).encode()
-            async with http.post(
-                f"{url}&sid={data['sid']}", data=close, headers={"Content-Type": "text/plain"}
-            ):
-                failure = self.wire.failure()
-            if failure:
+            await post(http, mine, eio_packet.CLOSE)
+            if failure := self.wire.failure():
                 raise failure
         return (
             f"upgrades {', '.join(data['upgrades']) or 'none'}; "
@@ -862,15 +872,19 @@ class Probe:
             raise ProbeError("no session was kept open")
         return self.client
 
-    def http(self) -> aiohttp.ClientSession:
+    def http(self, force_close: bool = False) -> aiohttp.ClientSession:
         connector: aiohttp.BaseConnector
         if self.address.unix_socket:
-            connector = aiohttp.UnixConnector(path=self.address.unix_socket)
+            connector = aiohttp.UnixConnector(
+                path=self.address.unix_socket, force_close=force_close
+            )
         else:
             resolver = (
                 ElsewhereResolver(self.address.connect_to) if self.address.connect_to else None
             )
-            connector = aiohttp.TCPConnector(ssl=self.tls or True, resolver=resolver)
+            connector = aiohttp.TCPConnector(
+                ssl=self.tls or True, resolver=resolver, force_close=force_close
+            )
         self.wire = Wire()
         session = aiohttp.ClientSession(
             connector=connector,

@@ -77,9 +77,17 @@ def running(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str
 
 
 @contextlib.contextmanager
-def gunicorn(bind: list[str], **environment: str) -> Iterator[None]:
+def gunicorn(bind: list[str], workers: int = 1, **environment: str) -> Iterator[None]:
     command = [sys.executable, "-m", "gunicorn", "--chdir", str(SERVERS), "--log-level", "critical"]
-    command += ["-k", "gevent", "-w", "1", "--no-control-socket", "--graceful-timeout", "1"]
+    command += [
+        "-k",
+        "gevent",
+        "-w",
+        str(workers),
+        "--no-control-socket",
+        "--graceful-timeout",
+        "1",
+    ]
     command += [f"--bind={address}" for address in bind]
     inherited = [int(address[5:]) for address in bind if address.startswith("fd://")]
     with running([*command, "app:app"], env=os.environ | environment, pass_fds=inherited):
@@ -360,6 +368,26 @@ def test_a_handshake_without_upgrades(tmp_path: Path) -> None:
         assert results(probe(unix_socket=path, transports=["polling"])) == expected(
             skipped=("upgrade", "websocket", "event")
         )
+
+
+def test_several_workers_are_recognised_whichever_answers_first(tmp_path: Path) -> None:
+    path = str(tmp_path / "app.sock")
+    with gunicorn([f"unix:{path}"], workers=2):
+        probe(unix_socket=path, wait=STARTING)
+        for _ in range(3):
+            result = probe(unix_socket=path)
+            assert results(result) == expected("handshake")
+            assert "Invalid session" in result["body"]
+            assert "several workers" in result["cause"]
+
+
+def test_a_server_that_goes_away_while_it_starts(tmp_path: Path) -> None:
+    path = str(tmp_path / "app.sock")
+    with gunicorn([f"unix:{path}"], TRANSPORTS="nonsense"):
+        result = probe(unix_socket=path, wait=STARTING)
+    assert results(result) == expected("handshake")
+    assert result["steps"][1]["ms"] < STARTING * 1000
+    assert "went away" in result["cause"] or "closed the connection" in result["cause"]
 
 
 def test_nothing_listens(tmp_path: Path) -> None:

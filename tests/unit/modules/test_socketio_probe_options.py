@@ -179,6 +179,9 @@ KNOWN = [
     ("handshake", 500, "", "raised an error"),
     ("handshake", None, "no answer to the polling GET within 5 s", "does not fit the app's"),
     ("handshake", None, "ClientOSError: [Errno 104] Connection reset by peer", "it died"),
+    ("handshake", None, "UnixClientConnectorError: Cannot connect to unix socket /a [No such file "
+     "or directory]", "went away"),
+    ("polling", None, "no answer to the polling POST within 5 s", "one request at a time"),
     ("polling", 200, "did not arrive within 5 s", "a proxy buffers"),
     ("event", None, "no acknowledgement of event 'a' within 5 s", "no handler for this event"),
     ("disconnect", None, "the session did not end within 5 s", "does not let the session end"),
