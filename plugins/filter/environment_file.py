@@ -47,8 +47,8 @@ def environment_file(environment: Mapping[str, Any]) -> str:
     dictionary, and a NUL byte; the message never holds a value.
     """
     lines = []
-    for name, value in sorted(environment.items()):
-        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is None:
+    for name, value in sorted(environment.items(), key=lambda item: str(item[0])):
+        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", str(name)) is None:
             raise AnsibleFilterError(
                 f"{name!r} is no name for an environment variable: use letters, digits and "
                 "underscores, not beginning with a digit"

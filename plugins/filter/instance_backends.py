@@ -44,7 +44,10 @@ _value:
 def instance_backends(app: str, generation: str, count: int) -> list[dict[str, str]]:
     """Return name and address of the instances 1 to count."""
     return [
-        {"name": f"{app}-{generation}@{number}", "address": f"/run/{app}/{generation}-{number}.sock"}
+        {
+            "name": f"{app}-{generation}@{number}",
+            "address": f"/run/{app}/{generation}-{number}.sock",
+        }
         for number in range(1, count + 1)
     ]
 

@@ -48,7 +48,10 @@ _value:
 
 def _holds(check: Mapping[str, Any]) -> bool:
     if "ok" in check:
-        return bool(check["ok"])
+        # -e gives strings, and every string but the empty one would count as true.
+        if not isinstance(check["ok"], bool):
+            raise TypeError(f"ok of {check['name']} is {check['ok']!r}, not true or false")
+        return check["ok"]
     value = check["value"]
     values = value if isinstance(value, (list, tuple)) else [value]
     return all(re.fullmatch(check["match"], str(item)) is not None for item in values)
@@ -57,7 +60,8 @@ def _holds(check: Mapping[str, Any]) -> bool:
 def problems(checks: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each check that does not hold.
 
-    Raises AnsibleFilterError when a check lacks a key or its expression is not valid.
+    Raises AnsibleFilterError when a check lacks a key, its expression is not valid or its ok is not
+    a boolean.
     """
     found = []
     for check in checks:
@@ -66,7 +70,7 @@ def problems(checks: Iterable[Mapping[str, Any]]) -> list[str]:
                 continue
             seen = f" is {check['value']!r}" if "value" in check else ""
             found.append(f"{check['name']}{seen}: {check['instead']}.")
-        except (KeyError, re.error) as error:
+        except (KeyError, TypeError, re.error) as error:
             raise AnsibleFilterError(f"problems: a check is not usable: {error!r}") from error
     return found
 

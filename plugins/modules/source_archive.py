@@ -14,7 +14,8 @@ description:
     directory, so that the same source has the same checksum on every machine and in every
     checkout.
   - With O(dest) it also packs these files, as a gzip-compressed tar archive whose bytes depend on
-    nothing else. An O(src) that is a file is taken as a finished archive.
+    nothing else and that only its owner can read. An O(src) that is a file is taken as a finished
+    archive.
   - Runs on the controller (C(delegate_to=localhost)).
 options:
   src:
@@ -62,6 +63,7 @@ import gzip
 import hashlib
 import os
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,30 +95,52 @@ def checksum(root: Path, exclude: list[str]) -> str:
     for path in entries(root, exclude):
         name = path.relative_to(root).as_posix()
         if path.is_symlink():
-            kind, content = "link", os.readlink(path).encode()
+            kind, content = "link", os.fsencode(path.readlink())
         elif path.is_dir():
             kind, content = "directory", b""
         else:
             kind, content = "program" if executable(path) else "file", path.read_bytes()
-        digest.update(f"{kind}\0{name}\0{len(content)}\0".encode())
+        digest.update(os.fsencode(f"{kind}\0{name}\0{len(content)}\0"))
         digest.update(content)
     return digest.hexdigest()
 
 
 def pack(root: Path, dest: Path, exclude: list[str]) -> None:
     """Write the tree as a tar archive without times, owners and user names; raises OSError."""
+    with (
+        dest.open("wb") as raw,
+        # No name: gzip would write the file's own.
+        gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for path in entries(root, exclude):
+            info = archive.gettarinfo(path, path.relative_to(root).as_posix())
+            info.mtime = info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
+            if info.issym() or info.isdir():
+                archive.addfile(info)
+                continue
+            # A second name of one file is packed as a file of its own.
+            info.type, info.linkname, info.size = tarfile.REGTYPE, "", path.stat().st_size
+            with path.open("rb") as content:
+                archive.addfile(info, content)
 
-    def neutral(info: tarfile.TarInfo) -> tarfile.TarInfo:
-        info.mtime = info.uid = info.gid = 0
-        info.uname = info.gname = ""
-        info.mode = 0o755 if info.isdir() or info.mode & 0o100 else 0o644
-        return info
 
-    with dest.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for path in entries(root, exclude):
-                name = path.relative_to(root).as_posix()
-                archive.add(path, arcname=name, recursive=False, filter=neutral)
+def replace(src: Path, dest: Path, exclude: list[str]) -> bool:
+    """Pack src into dest, readable by its owner only, and tell whether dest is another now."""
+    dest.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=dest.parent, prefix=f"{dest.name}.")
+    os.close(descriptor)
+    fresh = Path(name)
+    try:
+        pack(src, fresh, exclude)
+        if dest.is_file() and dest.read_bytes() == fresh.read_bytes():
+            return False
+        fresh.replace(dest)
+        return True
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def main() -> None:
@@ -140,11 +164,7 @@ def main() -> None:
             dest = Path(module.params["dest"])
             result["path"] = str(src if src.is_file() else dest)
             if src.is_dir() and not module.check_mode:
-                dest.parent.mkdir(parents=True, exist_ok=True)
-                fresh = dest.with_name(f"{dest.name}.{os.getpid()}")
-                pack(src, fresh, exclude)
-                module.atomic_move(str(fresh), str(dest))
-                result["changed"] = True
+                result["changed"] = replace(src, dest, exclude)
     except OSError as error:
         module.fail_json(msg=f"{src} can't be read or packed: {error}")
     module.exit_json(**result)

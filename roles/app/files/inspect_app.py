@@ -1,20 +1,22 @@
 """Import an application and say what its Socket.IO server is, as one line of JSON.
 
-Runs inside the application's virtualenv, in its working directory, with its environment, read from
-standard input so that nothing is left on the host:
+Runs inside the application's virtualenv, in its working directory, with its environment, read
+from standard input so that nothing is left on the host:
 
     python - [--patch=gevent|eventlet] module:callable
 
-The answer is the last line on standard output and has either `app` (the facts) or `error` with a
-`kind` (module, callable, import, factory, not_socketio), a `message` and the last `traceback` lines.
+The answer is all that is on standard output; what the application prints goes to standard error.
+It has either `app` (the facts) or `error` with a `kind` (module, callable, import, factory,
+not_socketio), a `message` and the last `traceback` lines.
 """
 
 import argparse
 import importlib
 import importlib.metadata
 import json
-import sys
+import os
 import traceback
+import types
 
 PACKAGES = (
     "flask-socketio",
@@ -54,7 +56,10 @@ def load(target):
         raise
     name = attribute.removesuffix("()")
     if not hasattr(module, name):
-        names = sorted(key for key, value in vars(module).items() if hasattr(value, "wsgi_app"))
+        # By their types: a proxy such as flask.request raises when it is asked itself.
+        names = sorted(
+            key for key, value in vars(module).items() if hasattr(type(value), "wsgi_app")
+        )
         hint = f"; it has {', '.join(names)}" if names else ""
         raise Refusal("callable", f"module {module_name!r} has no {name!r}{hint}")
     found = getattr(module, name)
@@ -62,7 +67,7 @@ def load(target):
         return found
     try:
         return found()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Refusal("factory", f"{target} raised {type(error).__name__}: {error}") from error
 
 
@@ -71,6 +76,10 @@ def describe(application):
     socketio = getattr(application, "extensions", {}).get("socketio")
     server = getattr(socketio, "server", None)
     if server is None:
+        if isinstance(application, types.FunctionType):
+            raise Refusal(
+                "not_socketio", f"a function; for a factory write {application.__name__}()"
+            )
         kind = type(application)
         raise Refusal(
             "not_socketio",
@@ -98,6 +107,8 @@ def main():
     parser.add_argument("--patch", choices=("gevent", "eventlet"))
     parser.add_argument("target")
     arguments = parser.parse_args()
+    answers = os.dup(1)
+    os.dup2(2, 1)
     if arguments.patch == "gevent":
         from gevent import monkey
 
@@ -122,7 +133,10 @@ def main():
             }
         }
     answer["versions"] = versions()
-    print("\n" + json.dumps(answer), flush=True)
+    with os.fdopen(answers, "w") as stream:
+        stream.write(json.dumps(answer) + "\n")
+    # Threads that the application started at import would keep the process.
+    os._exit(0)
 
 
 if __name__ == "__main__":
