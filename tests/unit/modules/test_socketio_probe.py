@@ -32,7 +32,7 @@ from cryptography.x509.oid import NameOID
 SERVERS = Path(__file__).parent / "servers"
 COLLECTIONS = Path(__file__).parents[3] / ".ansible" / "collections"
 STARTING = 20
-SHORT = 0.6
+SHORT = 1.0
 STEPS = ["connect", "handshake", "polling", "upgrade", "websocket", "event", "disconnect"]
 
 
@@ -108,7 +108,7 @@ def good(directory: Path) -> Iterator[dict[str, Any]]:
         unix.listen()
         port: int = tcp.getsockname()[1]
         with gunicorn([f"fd://{tcp.fileno()}", f"fd://{unix.fileno()}"]):
-            first = probe(host="127.0.0.1", port=port, timeout=0.1, wait=STARTING)
+            first = probe(host="127.0.0.1", port=port, wait=STARTING)
             assert results(first) == expected(), first["msg"]
             yield {"unix_socket": path, "port": port}
 
@@ -283,7 +283,7 @@ def test_waiting_is_bounded(tmp_path: Path) -> None:
 
 def test_without_wait_it_fails_at_once(tmp_path: Path) -> None:
     result = probe(unix_socket=str(tmp_path / "none.sock"))
-    assert result["steps"][0]["ms"] < 100
+    assert result["steps"][0]["ms"] < 500
     assert result["cause"].startswith("the socket file is missing")
 
 

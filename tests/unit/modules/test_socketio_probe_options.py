@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -112,6 +113,16 @@ UNIX = {"unix_socket": "/run/chat/1.sock"}
 def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BadOptionError, match=message):
         probe(**options)
+
+
+def test_the_wait_is_also_for_the_first_answer_but_for_no_other() -> None:
+    """A server may listen before it has loaded its app."""
+    waiting = probe(**UNIX, timeout=5, wait=30)
+    waiting.deadline = time.perf_counter() + 30
+    assert 29 < waiting.limit("handshake") <= 30
+    assert waiting.limit("polling") == 5
+    waiting.deadline = time.perf_counter()
+    assert waiting.limit("handshake") == 5
 
 
 def test_the_documentation_has_the_options_of_the_module(monkeypatch: pytest.MonkeyPatch) -> None:
