@@ -1,0 +1,12 @@
+# Ansible managed
+worker_class = "gevent"
+worker_tmp_dir = "/dev/shm"
+# One worker a process, whatever WEB_CONCURRENCY says: a second one would not know its sibling's sid.
+workers = 1
+worker_connections = 10000
+graceful_timeout = 5
+loglevel = "info"
+# Of the socket, which the proxy's group reaches through its directory.
+umask = 0o111
+# Instances of one user would fight over its default path.
+control_socket_disable = True
