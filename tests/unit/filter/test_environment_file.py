@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""That systemd reads the text back as it was given is shown by the scenario `sources`."""
+"""That systemd reads the text back as it was given is shown by the scenario `default`."""
 
 from __future__ import annotations
 

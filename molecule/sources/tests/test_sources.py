@@ -1,0 +1,121 @@
+"""Each app serves what its source held, built as its settings said."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from scenario_hosts import container
+
+testinfra_hosts = ["node1"]
+
+EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+SERVER = "gunicorn[gevent]>=22"
+# Everything that a task could have written, on disk and in the tmpfs.
+PLACES = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
+# Name to version and requirements; {app} is the release's working directory.
+RELEASES = {
+    "offline": ("HEAD", ["flask-socketio==5.7.0", SERVER]),
+    "keyed": ("v1.0", ["{app}", SERVER]),
+    "packed": ("HEAD", ["-r {app}/requirements.txt", SERVER]),
+    "fetched": ("HEAD", ["-r {app}/requirements.txt", SERVER]),
+    "chosen": ("HEAD", ["-r {app}/requirements.txt", SERVER]),
+}
+
+
+def current(host, app):
+    return host.file(f"/opt/{app}/current").linked_to
+
+
+def find_text(host, text):
+    """The files of the host that hold a text."""
+    found = host.run("grep --recursive --files-with-matches --fixed-strings -e %s " + PLACES, text)
+    return found.stdout.splitlines()
+
+
+@pytest.mark.parametrize("app", RELEASES)
+def test_websocket_reaches_the_app_by_its_name(whoami, expected, app):
+    assert whoami(app) == expected[app]
+
+
+@pytest.mark.parametrize("app", RELEASES)
+def test_the_release_says_what_it_was_made_of(host, app):
+    release = current(host, app)
+    told = json.loads(host.file(f"{release}/release.json").content_string)
+    version, requirements = RELEASES[app]
+    directory = f"{release}/src/backend" if app == "keyed" else f"{release}/src"
+    assert len(told.pop("source")) == 64
+    assert told == {
+        "app": app,
+        "version": version,
+        "requirements": [line.format(app=directory) for line in requirements],
+    }
+    lines = host.file(f"{release}/requirements.txt").content_string.split("\n")
+    assert [line for line in lines if line] == told["requirements"]
+
+
+@pytest.mark.parametrize("app", RELEASES)
+def test_the_source_belongs_to_root_and_everybody_can_read_it(host, app):
+    source = f"{current(host, app)}/src"
+    assert host.check_output("find %s ! -user root -o ! -group root", source) == ""
+    assert host.check_output("find %s ! -type l ! -perm -a+r -o -perm /go+w", source) == ""
+
+
+def test_pyproject_is_installed_with_what_it_asks_for(host):
+    python = f"{current(host, 'keyed')}/venv/bin/python"
+    show = "import importlib.metadata as m; print(m.version('keyed'), m.requires('keyed'))"
+    assert host.check_output("%s -c %s", python, show) == "1.0 ['flask-socketio<6,>=5.5']"
+
+
+def test_the_private_key_stays_on_the_controller(host):
+    key = (EPHEMERAL / "deploy_key").read_text(encoding="ascii").splitlines()
+    assert find_text(host, key[1]) == []
+
+
+def test_a_private_key_on_the_host_would_be_found(host):
+    """Negative control for the search: a line of the host's own key is seen."""
+    path = "/etc/ssh/ssh_host_ed25519_key"
+    assert find_text(host, host.file(path).content_string.splitlines()[1]) == [path]
+
+
+def test_the_git_servers_key_is_known_to_the_test_only(address):
+    server = address("gitserver")
+    assert server in (EPHEMERAL / "known_hosts").read_text(encoding="ascii")
+    own = Path.home() / ".ssh" / "known_hosts"
+    assert not own.exists() or server not in own.read_text(encoding="utf-8")
+
+
+def test_the_wheelhouse_is_asked_and_no_index(host):
+    """The server logs what it was asked for, among it the archive: the log is no empty one."""
+    server = host.get_host(f"docker://{container('gitserver')}")
+    log = server.check_output("journalctl --unit archives --output cat --no-pager")
+    assert '"GET /fetched.zip HTTP/1.1" 200' in log
+    assert re.findall("GET /simple/(?!control-package).*", log) == []
+    wheels = sorted(path.name for path in (EPHEMERAL / "wheels").iterdir())
+    assert sorted(host.file("/opt/offline/wheelhouse").listdir()) == wheels
+
+
+def test_an_index_that_is_asked_is_seen(host):
+    """Negative control: the same pip, the same index, without the wheelhouse."""
+    pip = f"{current(host, 'offline')}/venv/bin/pip"
+    asked = host.run(
+        "%s download --isolated --no-deps --index-url=http://gitserver:8000/simple/ "
+        "--trusted-host=gitserver --dest=/tmp/none control-package",
+        pip,
+    )
+    assert asked.rc != 0
+    server = host.get_host(f"docker://{container('gitserver')}")
+    log = server.check_output("journalctl --unit archives --output cat --no-pager")
+    assert '"GET /simple/control-package/ HTTP/1.1" 404' in log
+
+
+def test_app_python_decides_which_python_makes_the_virtualenv(host):
+    homes = {}
+    for app in RELEASES:
+        lines = host.file(f"{current(host, app)}/venv/pyvenv.cfg").content_string.splitlines()
+        homes[app] = dict(line.split(" = ", 1) for line in lines)["home"]
+    others = dict.fromkeys(set(RELEASES) - {"chosen"}, "/usr/bin")
+    assert homes == {"chosen": "/usr/local/bin", **others}

@@ -1,0 +1,106 @@
+"""playbooks/reset.yml for one app among others, and the same once more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+from pathlib import Path
+
+testinfra_hosts = ["node1"]
+
+APP = "packed"
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+# What changes by itself, and by Ansible's way of working.
+RESTLESS = re.compile(
+    r"/(root/\.ansible|run/(systemd|user|log)|tmp|var/lib/systemd|var/log/journal)(/|$)"
+)
+BELONGS = re.compile(
+    r"/opt/packed(/.*)?"
+    r"|/etc/flask-socketio/packed(/.*)?"
+    r"|/etc/systemd/system/packed-[0-9a-f]{10}@\.service"
+    r"|/etc/systemd/system/packed\.target"
+    r"|/etc/systemd/system/packed\.target\.wants(/packed-[0-9a-f]{10}@1\.service)?"
+    r"|/etc/systemd/system/multi-user\.target\.wants/packed\.target"
+    r"|/etc/nginx/conf\.d/flask-socketio-packed\.conf"
+    r"|/run/packed(/[0-9a-f]{10}-1\.sock)?"
+    r"|/var/lib/flask-socketio/packed"
+)
+
+
+def files(host):
+    found = host.check_output("find / /run -xdev -print").splitlines()
+    return {path for path in found if not RESTLESS.match(path)}
+
+
+def users(host):
+    return set(host.check_output("getent passwd; getent group").splitlines())
+
+
+def units(host):
+    listed = host.check_output("systemctl list-units --all --plain --no-legend '*@*' '*.target'")
+    return {line.split()[0] for line in listed.splitlines() if "not-found" not in line}
+
+
+def reset():
+    """Reset the app; return the number of changes."""
+    done = subprocess.run(
+        [
+            "ansible-playbook",
+            f"--inventory={os.environ['MOLECULE_INVENTORY_FILE']}",
+            f"--extra-vars=app_name={APP}",
+            PROJECT / "playbooks/reset.yml",
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=os.environ | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    recap = re.search(r"^node1 .* changed=(\d+) .* failed=0 ", done.stdout, re.MULTILINE)
+    assert recap, done.stdout
+    return int(recap[1])
+
+
+def test_reset_removes_one_app_and_cuts_nobody_else(host, connected, expected, whoami):
+    before = {"files": files(host), "users": users(host), "units": units(host)}
+    assert whoami(APP) == expected[APP]
+
+    async def reset_while_connected():
+        async with connected("keyed") as client:
+            changes = await asyncio.to_thread(reset)
+            answer = await client.call("whoami", timeout=5)
+            return changes, client.transport(), answer["source"]
+
+    changes, *answer = asyncio.run(reset_while_connected())
+    assert changes > 0
+    assert answer == ["websocket", expected["keyed"]["source"]]
+
+    after = {"files": files(host), "users": users(host), "units": units(host)}
+    gone = before["files"] - after["files"]
+    assert sorted(path for path in gone if not BELONGS.fullmatch(path)) == []
+    assert sorted(after["files"] - before["files"]) == []
+    # What is left of the app by name, whatever it may be.
+    assert [path for path in after["files"] if APP in path.split("/")[-1].split("-")] == []
+    assert {line.split(":")[0] for line in before["users"] - after["users"]} == {APP}
+    assert after["users"] - before["users"] == set()
+    assert {unit.split("-")[0].split(".")[0] for unit in before["units"] - after["units"]} == {APP}
+    assert after["units"] - before["units"] == set()
+    assert host.run("pgrep -u %s", APP).rc != 0
+
+
+def test_the_other_apps_serve(whoami, expected):
+    for app in set(expected) - {APP}:
+        assert whoami(app) == expected[app]
+
+
+def test_the_name_is_no_longer_served_by_an_app_of_its_own(whoami):
+    assert whoami(APP)["user"] != APP
+
+
+def test_a_second_reset_changes_nothing(host):
+    before = files(host)
+    assert reset() == 0
+    assert files(host) == before
