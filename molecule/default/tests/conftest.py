@@ -72,7 +72,15 @@ def python_client(url: str) -> dict[str, Any]:
 def javascript_client(url: str) -> tuple[int, dict[str, Any]]:
     """Connect with socket.io-client; returns the exit code and what it printed."""
     done = subprocess.run(
-        ["node", PROJECT / "molecule/resources/js/client.js", url, "--event", "echo"],
+        [
+            "node",
+            PROJECT / "molecule/resources/js/client.js",
+            url,
+            "--event",
+            "echo",
+            "--data",
+            "hello",
+        ],
         check=False,
         capture_output=True,
         text=True,
@@ -81,9 +89,9 @@ def javascript_client(url: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout)
 
 
-def verify_playbook(host: Any) -> subprocess.CompletedProcess[str]:
-    """Run playbooks/verify.yml against one host."""
-    return subprocess.run(
+def verify_playbook(host: Any) -> tuple[int, str]:
+    """Run playbooks/verify.yml against one host; returns the exit code and what it said."""
+    done = subprocess.run(
         [
             "ansible-playbook",
             f"--inventory={os.environ['MOLECULE_INVENTORY_FILE']}",
@@ -94,4 +102,6 @@ def verify_playbook(host: Any) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=120,
+        env=os.environ | {"ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"},
     )
+    return done.returncode, " ".join((done.stdout + done.stderr).split())

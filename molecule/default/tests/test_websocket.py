@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -26,7 +27,7 @@ def url(host, published):
 @pytest.fixture
 def site_without_upgrade(host) -> Iterator[None]:
     """The proxy of the articles that forget the Upgrade header."""
-    kept = "/var/tmp/site.conf"
+    kept = f"{SITE}.kept"
     host.check_output("cp %s %s", SITE, kept)
     host.check_output("sed -i '/proxy_set_header \\(Upgrade\\|Connection\\)/d' %s", SITE)
     host.check_output("systemctl restart nginx")
@@ -53,9 +54,9 @@ def test_javascript_client_is_upgraded(url, app):
 
 
 def test_verify_playbook_passes(host):
-    done = verify_playbook(host)
-    assert done.returncode == 0, done.stdout
-    assert "websocket reached at http://localhost:80/socket.io" in done.stdout
+    code, said = verify_playbook(host)
+    assert code == 0, said
+    assert "websocket reached at http://localhost:80/socket.io" in said
 
 
 @pytest.mark.usefixtures("site_without_upgrade")
@@ -63,10 +64,9 @@ def test_without_upgrade_headers_everything_notices(host, url):
     assert python_client(url("whoami"))["transport"] == "polling"
     code, said = javascript_client(url("whoami"))
     assert (code, said["transports"]) == (1, ["polling"])
-    done = verify_playbook(host)
-    assert done.returncode != 0
-    assert "failed at step 'upgrade'" in done.stdout
-    assert "Upgrade" in done.stdout
+    code, said = verify_playbook(host)
+    assert code != 0
+    assert re.search(r"failed at step '+upgrade", said), said
 
 
 @pytest.mark.usefixtures("stopped_app")
@@ -74,9 +74,9 @@ def test_with_the_app_stopped_everything_notices(host, url):
     with pytest.raises(socketio.exceptions.ConnectionError):
         python_client(url("whoami"))
     assert javascript_client(url("whoami"))[0] == 1
-    done = verify_playbook(host)
-    assert done.returncode != 0
-    assert "HTTP 502" in done.stdout
+    code, said = verify_playbook(host)
+    assert code != 0
+    assert "HTTP 502" in said, said
 
 
 def test_the_app_sees_what_the_client_asked_for(url):
@@ -98,7 +98,8 @@ def test_after_a_reboot_the_app_is_back(host, published):
     """Last: the container starts anew, with an empty /run."""
     container = host.backend.name
     subprocess.run(["docker", "restart", container], check=True, capture_output=True)
-    ready = "until systemctl is-active -q whoami.target nginx; do sleep 0.2; done"
-    host.check_output("timeout 60 bash -c %s", ready)
+    for unit in ("whoami.target", "nginx"):
+        ready = f"until systemctl -q is-active {unit}; do sleep 0.2; done"
+        host.check_output("timeout 60 bash -c %s", ready)
     url = f"http://{published(name_of(host), 80)}"
     assert python_client(url) == {"transport": "websocket", "answer": "hello"}
