@@ -12,11 +12,9 @@ import socketio
 
 # Name to source and Python, as files/app.py says them.
 APPS = {
-    "offline": ("offline as bztar", "/usr/bin/python3"),
-    "keyed": ("git at v1.0", "/usr/bin/python3"),
     "packed": ("packed as gztar", "/usr/bin/python3"),
-    "fetched": ("fetched as zip", "/usr/bin/python3"),
-    "chosen": ("chosen as xztar", "/usr/local/bin/python-of-choice"),
+    "fetched-by-git": ("git at v1.0", "/usr/bin/python3"),
+    "fetched": ("fetched as zip", "/usr/local/bin/python-of-choice"),
 }
 
 
@@ -33,7 +31,7 @@ def expected() -> dict[str, dict[str, str]]:
 def connected(
     published: Callable[[str, int], str],
 ) -> Callable[[str], AbstractAsyncContextManager[Any]]:
-    """`connected("keyed")`: polling first, then the upgrade, as clients do by default."""
+    """`connected("packed")`: polling first, then the upgrade, as clients do by default."""
 
     @asynccontextmanager
     async def connect(app: str) -> AsyncIterator[socketio.AsyncClient]:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 FILES = Path(__file__).parent
-ARCHIVES = {"offline": "bztar", "packed": "gztar", "fetched": "zip", "chosen": "xztar"}
+ARCHIVES = {"packed": "gztar", "fetched": "zip"}
 
 
 def make_tree(tree: Path, source: str) -> None:
@@ -24,7 +24,7 @@ def make_archives(directory: Path) -> None:
     for name, kind in ARCHIVES.items():
         tree = directory / "trees" / name
         make_tree(tree, f"{name} as {kind}")
-        if name != "offline":
+        if name != "packed":
             (tree / "requirements.txt").write_text("flask-socketio>=5.5,<6\n", encoding="utf-8")
         archive = Path(shutil.make_archive(str(directory / name), kind, root_dir=tree))
         checksum = hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -52,7 +52,7 @@ def make_repository(directory: Path) -> None:
     git("tag", "v1.0")
     (work / "backend" / "app.py").write_text("raise SystemExit('broken')\n", encoding="utf-8")
     git("commit", "--quiet", "--all", "--message=Break it")
-    bare = directory / "repository" / "keyed.git"
+    bare = directory / "repository" / "app.git"
     git("clone", "--quiet", "--bare", "--template=", ".", str(bare))
     shutil.make_archive(str(directory / "repository"), "gztar", root_dir=bare.parent)
 

@@ -8,21 +8,26 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from scenario_hosts import container
 
 testinfra_hosts = ["node1"]
 
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
-SERVER = "gunicorn[gevent]>=22"
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+# What the server's role adds to every app's requirements.
+SERVER = yaml.safe_load((PROJECT / "roles/gunicorn/vars/main.yml").read_text(encoding="utf-8"))[
+    "gunicorn_requirements"
+]
+# Of an OpenSSH key; all keys of a kind begin alike.
+KEY_LINE = 3
 # Everything that a task could have written, on disk and in the tmpfs.
 PLACES = "/etc /home /opt /root /run /srv /tmp /usr/local /var"
 # Name to version and requirements; {app} is the release's working directory.
 RELEASES = {
-    "offline": ("HEAD", ["flask-socketio==5.7.0", SERVER]),
-    "keyed": ("v1.0", ["{app}", SERVER]),
-    "packed": ("HEAD", ["-r {app}/requirements.txt", SERVER]),
-    "fetched": ("HEAD", ["-r {app}/requirements.txt", SERVER]),
-    "chosen": ("HEAD", ["-r {app}/requirements.txt", SERVER]),
+    "packed": ("HEAD", ["flask-socketio==5.7.0"]),
+    "fetched-by-git": ("v1.0", ["{app}"]),
+    "fetched": ("HEAD", ["-r {app}/requirements.txt"]),
 }
 
 
@@ -46,12 +51,12 @@ def test_the_release_says_what_it_was_made_of(host, app):
     release = current(host, app)
     told = json.loads(host.file(f"{release}/release.json").content_string)
     version, requirements = RELEASES[app]
-    directory = f"{release}/src/backend" if app == "keyed" else f"{release}/src"
+    directory = f"{release}/src/backend" if app == "fetched-by-git" else f"{release}/src"
     assert len(told.pop("source")) == 64
     assert told == {
         "app": app,
         "version": version,
-        "requirements": [line.format(app=directory) for line in requirements],
+        "requirements": [line.format(app=directory) for line in requirements] + SERVER,
     }
     lines = host.file(f"{release}/requirements.txt").content_string.split("\n")
     assert [line for line in lines if line] == told["requirements"]
@@ -65,20 +70,20 @@ def test_the_source_belongs_to_root_and_everybody_can_read_it(host, app):
 
 
 def test_pyproject_is_installed_with_what_it_asks_for(host):
-    python = f"{current(host, 'keyed')}/venv/bin/python"
-    show = "import importlib.metadata as m; print(m.version('keyed'), m.requires('keyed'))"
+    python = f"{current(host, 'fetched-by-git')}/venv/bin/python"
+    show = "import importlib.metadata as m; print(m.version('by-git'), m.requires('by-git'))"
     assert host.check_output("%s -c %s", python, show) == "1.0 ['flask-socketio<6,>=5.5']"
 
 
 def test_the_private_key_stays_on_the_controller(host):
     key = (EPHEMERAL / "deploy_key").read_text(encoding="ascii").splitlines()
-    assert find_text(host, key[1]) == []
+    assert find_text(host, key[KEY_LINE]) == []
 
 
 def test_a_private_key_on_the_host_would_be_found(host):
     """Negative control for the search: a line of the host's own key is seen."""
     path = "/etc/ssh/ssh_host_ed25519_key"
-    assert find_text(host, host.file(path).content_string.splitlines()[1]) == [path]
+    assert find_text(host, host.file(path).content_string.splitlines()[KEY_LINE]) == [path]
 
 
 def test_the_git_servers_key_is_known_to_the_test_only(address):
@@ -95,12 +100,12 @@ def test_the_wheelhouse_is_asked_and_no_index(host):
     assert '"GET /fetched.zip HTTP/1.1" 200' in log
     assert re.findall("GET /simple/(?!control-package).*", log) == []
     wheels = sorted(path.name for path in (EPHEMERAL / "wheels").iterdir())
-    assert sorted(host.file("/opt/offline/wheelhouse").listdir()) == wheels
+    assert sorted(host.file("/opt/packed/wheelhouse").listdir()) == wheels
 
 
 def test_an_index_that_is_asked_is_seen(host):
     """Negative control: the same pip, the same index, without the wheelhouse."""
-    pip = f"{current(host, 'offline')}/venv/bin/pip"
+    pip = f"{current(host, 'packed')}/venv/bin/pip"
     asked = host.run(
         "%s download --isolated --no-deps --index-url=http://gitserver:8000/simple/ "
         "--trusted-host=gitserver --dest=/tmp/none control-package",
@@ -117,5 +122,5 @@ def test_app_python_decides_which_python_makes_the_virtualenv(host):
     for app in RELEASES:
         lines = host.file(f"{current(host, app)}/venv/pyvenv.cfg").content_string.splitlines()
         homes[app] = dict(line.split(" = ", 1) for line in lines)["home"]
-    others = dict.fromkeys(set(RELEASES) - {"chosen"}, "/usr/bin")
-    assert homes == {"chosen": "/usr/local/bin", **others}
+    others = dict.fromkeys(set(RELEASES) - {"fetched"}, "/usr/bin")
+    assert homes == {"fetched": "/usr/local/bin", **others}

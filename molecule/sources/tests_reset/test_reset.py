@@ -10,22 +10,24 @@ from pathlib import Path
 
 testinfra_hosts = ["node1"]
 
-APP = "packed"
+APP = "fetched"
+# Its name begins with that app's.
+OTHER = "fetched-by-git"
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 # What changes by itself, and by Ansible's way of working.
 RESTLESS = re.compile(
     r"/(root/\.ansible|run/(systemd|user|log)|tmp|var/lib/systemd|var/log/journal)(/|$)"
 )
 BELONGS = re.compile(
-    r"/opt/packed(/.*)?"
-    r"|/etc/flask-socketio/packed(/.*)?"
-    r"|/etc/systemd/system/packed-[0-9a-f]{10}@\.service"
-    r"|/etc/systemd/system/packed\.target"
-    r"|/etc/systemd/system/packed\.target\.wants(/packed-[0-9a-f]{10}@1\.service)?"
-    r"|/etc/systemd/system/multi-user\.target\.wants/packed\.target"
-    r"|/etc/nginx/conf\.d/flask-socketio-packed\.conf"
-    r"|/run/packed(/[0-9a-f]{10}-1\.sock)?"
-    r"|/var/lib/flask-socketio/packed"
+    r"/opt/fetched(/.*)?"
+    r"|/etc/flask-socketio/fetched(/.*)?"
+    r"|/etc/systemd/system/fetched-[0-9a-f]{10}@\.service"
+    r"|/etc/systemd/system/fetched\.target"
+    r"|/etc/systemd/system/fetched\.target\.wants(/fetched-[0-9a-f]{10}@1\.service)?"
+    r"|/etc/systemd/system/multi-user\.target\.wants/fetched\.target"
+    r"|/etc/nginx/conf\.d/flask-socketio-fetched\.conf"
+    r"|/run/fetched(/[0-9a-f]{10}-1\.sock)?"
+    r"|/var/lib/flask-socketio/fetched"
 )
 
 
@@ -69,24 +71,28 @@ def test_reset_removes_one_app_and_cuts_nobody_else(host, connected, expected, w
     assert whoami(APP) == expected[APP]
 
     async def reset_while_connected():
-        async with connected("keyed") as client:
+        async with connected(OTHER) as client:
             changes = await asyncio.to_thread(reset)
             answer = await client.call("whoami", timeout=5)
             return changes, client.transport(), answer["source"]
 
     changes, *answer = asyncio.run(reset_while_connected())
     assert changes > 0
-    assert answer == ["websocket", expected["keyed"]["source"]]
+    assert answer == ["websocket", expected[OTHER]["source"]]
 
     after = {"files": files(host), "users": users(host), "units": units(host)}
     gone = before["files"] - after["files"]
     assert sorted(path for path in gone if not BELONGS.fullmatch(path)) == []
     assert sorted(after["files"] - before["files"]) == []
     # What is left of the app by name, whatever it may be.
-    assert [path for path in after["files"] if APP in path.split("/")[-1].split("-")] == []
+    assert [path for path in after["files"] if APP in path.replace(OTHER, "")] == []
     assert {line.split(":")[0] for line in before["users"] - after["users"]} == {APP}
     assert after["users"] - before["users"] == set()
-    assert {unit.split("-")[0].split(".")[0] for unit in before["units"] - after["units"]} == {APP}
+    stopped = before["units"] - after["units"]
+    assert sorted(re.sub("[0-9a-f]{10}", "", unit) for unit in stopped) == [
+        f"{APP}-@1.service",
+        f"{APP}.target",
+    ]
     assert after["units"] - before["units"] == set()
     assert host.run("pgrep -u %s", APP).rc != 0
 
