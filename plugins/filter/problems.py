@@ -15,7 +15,7 @@ name: problems
 short_description: Say what is wrong with a list of settings
 version_added: 0.1.0
 description:
-  - Takes checks and returns one sentence for each that does not hold.
+  - Takes checks and returns one sentence for each setting that fails one, the first it fails.
   - A sentence names the setting, the value seen and what to write instead.
 options:
   _input:
@@ -23,6 +23,8 @@ options:
       - The checks. Each has C(name) and C(instead), and either C(value) with C(match) (a regular
         expression that the whole value, or each element of a list, must match) or C(ok) (a
         boolean that must be true). C(value) may be given with C(ok) to be shown.
+      - C(follows) names a setting that this one is made from by default; when that one fails, this
+        one is not checked.
     type: list
     elements: dict
     required: true
@@ -40,7 +42,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: A sentence for each check that does not hold; empty when all do.
+  description: A sentence for each setting that fails a check; empty when all pass.
   type: list
   elements: str
 """
@@ -58,21 +60,21 @@ def _holds(check: Mapping[str, Any]) -> bool:
 
 
 def problems(checks: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each check that does not hold.
+    """Return a sentence for each setting that fails a check, the first it fails.
 
     Raises AnsibleFilterError when a check lacks a key, its expression is not valid or its ok is not
     a boolean.
     """
-    found = []
+    found: dict[str, str] = {}
     for check in checks:
         try:
-            if _holds(check):
+            if check["name"] in found or check.get("follows") in found or _holds(check):
                 continue
             seen = f" is {check['value']!r}" if "value" in check else ""
-            found.append(f"{check['name']}{seen}: {check['instead']}.")
+            found[check["name"]] = f"{check['name']}{seen}: {check['instead']}."
         except (KeyError, TypeError, re.error) as error:
             raise AnsibleFilterError(f"problems: a check is not usable: {error!r}") from error
-    return found
+    return list(found.values())
 
 
 class FilterModule:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 REMEDIES = {
@@ -23,7 +24,7 @@ HEADLINES = {
     "callable": "the callable of app_module was not found",
     "import": "importing it fails",
     "factory": "its factory fails",
-    "not_socketio": "app_module is not a Flask-SocketIO app",
+    "not_socketio": "it is not a Flask-SocketIO app",
 }
 
 
@@ -56,6 +57,11 @@ def findings(
     server can run; server: how the server is called in messages.
     """
     found = []
+    if re.fullmatch(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*", app["path"]) is None:
+        found.append(
+            f"the app's Socket.IO path is {app['path']!r}, which a front door can't serve: use "
+            "letters, digits, dots, hyphens and underscores, with slashes between them."
+        )
     if app["async_mode"] != async_mode:
         found.append(
             f"the app's async_mode is {app['async_mode']!r} but {server} runs {async_mode!r}: "

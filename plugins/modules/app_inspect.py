@@ -12,8 +12,9 @@ version_added: 0.1.0
 description:
   - Imports the application in its own virtualenv, as its own user and with its own environment,
     in a transient systemd unit, and returns what its Socket.IO server is.
-  - Fails with the cause and the remedy when the application can't be imported, is no
-    Flask-SocketIO application, or contradicts the server that is to run it.
+  - Returns the cause and the remedy as RV(refusal) when the application can't be imported, is no
+    Flask-SocketIO application, or contradicts the server that is to run it. The caller fails with
+    it, after it removed what must not stay.
   - Changes nothing; the transient unit is gone when the module returns.
 options:
   command:
@@ -80,10 +81,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+refusal:
+  description: Why the application must not be served, and the remedy.
+  type: str
+  returned: when there is a reason
 app:
   description: What the application's Socket.IO server is.
   type: dict
-  returned: success
+  returned: when the application could be asked
   contains:
     async_mode:
       description: C(gevent), C(threading), C(eventlet) or C(gevent_uwsgi).
@@ -115,7 +120,7 @@ app:
 versions:
   description: Versions of the installed packages that decide what works.
   type: dict
-  returned: success
+  returned: when there was an answer
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -170,17 +175,17 @@ def main() -> None:
     answer = parse(stdout)
     if answer is None:
         said = "\n".join((stdout + stderr).strip().splitlines()[-8:])
-        module.fail_json(
-            msg=f"app_module {p['target']!r}: the app gave no answer (exit code {rc}) within "
+        module.exit_json(
+            refusal=f"app_module {p['target']!r}: the app gave no answer (exit code {rc}) within "
             f"{p['timeout']} s. Its last words:\n{said}\n"
             "Remedy: keep what blocks or exits, such as socketio.run(app), under "
             "if __name__ == '__main__'."
         )
     if "error" in answer:
-        module.fail_json(msg=refusal(p["target"], answer["error"]))
+        module.exit_json(refusal=refusal(p["target"], answer["error"]), versions=answer["versions"])
     found = findings(answer["app"], answer["versions"], p["async_mode"], p["server"])
     if found:
-        module.fail_json(msg=f"app_module {p['target']!r}: " + "\n".join(found), **answer)
+        module.exit_json(refusal=f"app_module {p['target']!r}: " + "\n".join(found), **answer)
     module.exit_json(changed=False, **answer)
 
 

@@ -28,25 +28,9 @@ def transport(url: str) -> str:
 def test_the_installed_collection_is_a_copy_without_what_only_developers_need():
     root = INSTALLED / "realtime/flask_socketio"
     assert not root.is_symlink()
-    names = sorted(path.name for path in root.iterdir())
-    assert names == [
-        "CHANGELOG.md",
-        "FILES.json",
-        "LICENSE",
-        "MANIFEST.json",
-        "README.md",
-        "ansible.cfg",
-        "changelogs",
-        "docs",
-        "examples",
-        "inventory",
-        "meta",
-        "playbooks",
-        "plugins",
-        "requirements.yml",
-        "roles",
-        "site.yml",
-    ]
+    names = {path.name for path in root.iterdir()}
+    assert names >= {"README.md", "LICENSE", "playbooks", "plugins", "roles", "site.yml"}
+    assert not names & {"molecule", "tests", "tools", "Makefile", "build", ".venv", ".git", ".ci"}
 
 
 @pytest.mark.parametrize("port", [80, 8081])

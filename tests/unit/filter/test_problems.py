@@ -45,10 +45,19 @@ def test_the_whole_value_must_match(value: object, shown: str) -> None:
 
 def test_ok_decides_and_the_value_is_shown_only_when_given() -> None:
     assert problems([check(ok=True), check(ok=True, value="x")]) == []
-    assert problems([check(ok=False), check(ok=False, value="x")]) == [
-        "app_name: lower-case letters.",
-        "app_name is 'x': lower-case letters.",
-    ]
+    assert problems([check(ok=False)]) == ["app_name: lower-case letters."]
+    assert problems([check(ok=False, value="x")]) == ["app_name is 'x': lower-case letters."]
+
+
+def test_one_sentence_for_a_setting_that_fails_several_checks() -> None:
+    checks = [check(ok=True), check(ok=False, value="x"), check(ok=False, instead="a short name")]
+    assert problems(checks) == ["app_name is 'x': lower-case letters."]
+
+
+def test_a_setting_that_follows_a_wrong_one_is_not_told() -> None:
+    checks = [check(ok=False), check(name="app_user", follows="app_name", ok=False)]
+    assert problems(checks) == ["app_name: lower-case letters."]
+    assert problems(checks[1:]) == ["app_user: lower-case letters."]
 
 
 def test_every_problem_is_told_in_order() -> None:

@@ -12,7 +12,7 @@ from ansible_collections.realtime.flask_socketio.plugins.module_utils.findings i
     refusal,
 )
 
-APP: dict[str, Any] = {"async_mode": "gevent", "websocket": True}
+APP: dict[str, Any] = {"async_mode": "gevent", "path": "socket.io", "websocket": True}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,7 @@ def test_an_app_that_fits_its_server() -> None:
     ("app", "versions", "told"),
     [
         ({"async_mode": "threading"}, {}, "the app's async_mode is 'threading' but gunicorn runs"),
+        ({"path": "a/; } server {"}, {}, "the app's Socket.IO path is 'a/; } server {'"),
         ({"websocket": False}, {}, "the app's Socket.IO server refuses WebSocket"),
         ({}, {"gevent-websocket": "0.10.1"}, "gevent-websocket is installed"),
     ],
@@ -73,7 +74,7 @@ def test_one_contradiction_one_sentence(
 
 
 def test_all_contradictions_are_told_at_once() -> None:
-    app = {"async_mode": "eventlet", "websocket": False}
+    app = {"async_mode": "eventlet", "path": "socket.io", "websocket": False}
     assert len(findings(app, {"gevent-websocket": "0.10.1"}, "gevent", "gunicorn")) == 3
 
 
