@@ -28,6 +28,7 @@ BELONGS = re.compile(
     r"|/etc/nginx/conf\.d/flask-socketio-fetched\.conf"
     r"|/run/fetched(/[0-9a-f]{10}-1\.sock)?"
     r"|/var/lib/flask-socketio/fetched"
+    r"|/var/tmp/systemd-private-[0-9a-f]{32}-fetched-[0-9a-f]{10}@1\.service-\w+(/tmp)?"
 )
 
 
