@@ -136,7 +136,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "command": {"type": "list", "elements": "str", "required": True},
-            "script": {"type": "str", "required": True},
+            # Not in every journal: it is long.
+            "script": {"type": "str", "required": True, "no_log": True},
             "target": {"type": "str", "required": True},
             "user": {"type": "str", "required": True},
             "directory": {"type": "path", "required": True},

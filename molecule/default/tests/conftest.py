@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def deployed(host: Any) -> Callable[[str], Deployed]:
         release = Path(host.file(f"/opt/{app}/current").linked_to).name
         names = host.file(f"/etc/flask-socketio/{app}").listdir()
         (environment,) = [name for name in names if name.startswith("environment-")]
-        (generation,) = [name for name in names if not name.startswith("environment-")]
+        (generation,) = [name for name in names if re.fullmatch("[0-9a-f]{10}", name)]
         return Deployed(app, release, generation, environment)
 
     return find
