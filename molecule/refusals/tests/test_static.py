@@ -1,9 +1,16 @@
-"""What is refused before anything changes: one message, no change, and what runs runs on."""
+"""What is refused before anything changes: one message, no change, and what runs runs on.
+
+Cases that the same task refuses share a run, each as a host of its own that is the same container:
+every one of them must get its own message, and only that.
+"""
 
 from __future__ import annotations
 
+import functools
+import os
 import re
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,121 +45,143 @@ SERVES_AGAIN = (
 SPEC = "Validation of arguments failed:\n"
 
 
-def case(message: str, **variables: Any) -> Any:
-    return pytest.param(variables, message, id="-".join(map(repr, variables.values()))[:60])
+@dataclass(frozen=True)
+class Case:
+    message: str
+    variables: dict[str, Any]
 
 
-def told(name: str, value: object, remedy: str, **more: Any) -> Any:
+def case(message: str, **variables: Any) -> Case:
+    return Case(message, variables)
+
+
+def told(name: str, value: object, remedy: str, **more: Any) -> Case:
     """A case whose message names the variable, the value and the remedy."""
     return case(f"{name} is {value!r}: {remedy}", **{name: value}, **more)
 
 
-CASES = [
-    told("app_source", "", SOURCE),
-    told(
-        "app_source",
-        "/srv/nowhere",
-        "it does not exist on the controller; write a path that does, or a git URL.",
-    ),
-    told("app_source", "https://example.org/a.git; reboot", SOURCE),
-    told(
-        "app_source_directory",
-        "backend",
-        "app_source has no such directory; write a path inside of it, such as 'backend'.",
-    ),
-    told(
-        "app_source_directory",
-        "../../etc",
-        "a relative path inside of app_source, such as 'backend'.",
-    ),
-    told("app_name", "", NAME),
-    told("app_name", "Chat", NAME),
-    told("app_name", "a chat", NAME),
-    told("app_name", "a;rm -rf", NAME),
-    told("app_name", "a" * 32, NAME),
-    told("app_name", "chat\n", NAME),
-    case(
-        SPEC + "value of app_server must be one of: gunicorn, got: waitress",
-        app_server="waitress",
-    ),
-    case(
-        SPEC + "value of app_async_mode must be one of: gevent, got: turbo",
-        app_async_mode="turbo",
-    ),
-    told("app_module", "app", MODULE),
-    told("app_module", "app:app;id", MODULE),
-    told("app_module", "app:app\nExecStartPre=/bin/false", MODULE),
-    told("app_module", "app:create_app('x')", MODULE),
-    told("app_requirements", "requirements.txt\n--pre", REQUIREMENTS),
-    told(
-        "app_requirements",
-        ["flask-socketio", "redis\n--pre"],
-        "a list with one requirement each, such as ['flask-socketio', 'redis>=5'].",
-    ),
-    told("app_pip_extra_args", "--pre\n--user", "arguments of pip install in one line."),
-    case(
-        "app_index_url: the URL of a package index, such as 'https://pypi.org/simple'.",
-        app_index_url="https://user:s3cr3t@example.org/ --pre",
-    ),
-    told("app_version", "$(reboot)", "a branch, a tag or a commit."),
-    told("app_version", "--upload-pack=id", "a branch, a tag or a commit."),
-    told("app_root", "/opt/chat $(id)", ROOT),
-    told("app_root", "/opt/../etc", ROOT),
-    told("app_user", "www-data", TAKEN),
-    told("app_user", "root", TAKEN),
-    told("app_user", "www data", "a system user's name."),
-    told("app_writable_paths", ["/srv/a b"], PATHS),
-    told("app_writable_paths", ["/srv/%i"], PATHS),
-    told(
-        "app_system_packages",
-        ["libpq5; reboot"],
-        "names of the distribution's packages, such as 'libpq5'.",
-    ),
-    case(
-        "app_environment is ['A B']: names of letters, digits and underscores, not beginning with "
-        "a digit.",
-        app_environment={"A B": "s3cr3t"},
-    ),
-    case(
-        "app_environment is ['A']: values that are strings, numbers or booleans; write a list or a "
-        "dictionary as JSON with to_json.",
-        app_environment={"A": ["s3cr3t"]},
-    ),
-    told(
-        "app_socketio_path",
-        "socket.io { deny all; }",
-        "a URL path without slashes at its ends, such as 'socket.io'.",
-    ),
-    told(
-        "app_cors_allowed_origins",
-        ["https://example.org$"],
-        "a list of origins, each scheme and host, such as 'https://www.example.org'.",
-    ),
-    told("nginx_server_name", ["a; } server {"], NAMES),
-    told("nginx_server_name", ["a.example", "b\n#"], NAMES),
-    told(
-        "nginx_server_name",
-        "chat.example.org",
-        NAMES.replace("a list of host names", "a list with at least one host name"),
-    ),
-    told("nginx_port", 0, "a TCP port from 1 to 65535."),
-    told("nginx_port", 65536, "a TCP port from 1 to 65535."),
-    told("nginx_port", 8081, "python3 listens there already; stop it or choose another port."),
-    told(
-        "nginx_port", 8082, "another program listens there already; stop it or choose another port."
-    ),
-    told("nginx_client_max_body_size", "10m; deny all", "a size in nginx's form, such as '10m'."),
-    told(
-        "gunicorn_proxy_group",
-        "root; id",
-        "the group of the web server's workers, such as 'www-data'.",
-    ),
-    case(
-        "nginx_server_name is ['_']: /etc/nginx/conf.d/flask-socketio-whoami.conf serves that name "
-        "on port 80; give each app its own name or port.",
-        app_name="other",
-    ),
-]
+CASES: dict[str, list[Case]] = {
+    "types and choices": [
+        case(
+            SPEC + "value of app_server must be one of: gunicorn, got: waitress",
+            app_server="waitress",
+        ),
+        case(
+            SPEC + "value of app_async_mode must be one of: gevent, got: turbo",
+            app_async_mode="turbo",
+        ),
+    ],
+    "the app's settings": [
+        told("app_source", "", SOURCE),
+        told(
+            "app_source",
+            "/srv/nowhere",
+            "it does not exist on the controller; write a path that does, or a git URL.",
+        ),
+        told("app_source", "https://example.org/a.git; reboot", SOURCE),
+        told(
+            "app_source_directory",
+            "backend",
+            "app_source has no such directory; write a path inside of it, such as 'backend'.",
+        ),
+        told(
+            "app_source_directory",
+            "../../etc",
+            "a relative path inside of app_source, such as 'backend'.",
+        ),
+        told("app_name", "", NAME),
+        told("app_name", "Chat", NAME),
+        told("app_name", "a chat", NAME),
+        told("app_name", "a;rm -rf", NAME),
+        told("app_name", "a" * 32, NAME),
+        told("app_name", "chat\n", NAME),
+        told("app_module", "app", MODULE),
+        told("app_module", "app:app;id", MODULE),
+        told("app_module", "app:app\nExecStartPre=/bin/false", MODULE),
+        told("app_module", "app:create_app('x')", MODULE),
+        told("app_requirements", "requirements.txt\n--pre", REQUIREMENTS),
+        told(
+            "app_requirements",
+            ["flask-socketio", "redis\n--pre"],
+            "a list with one requirement each, such as ['flask-socketio', 'redis>=5'].",
+        ),
+        told("app_pip_extra_args", "--pre\n--user", "arguments of pip install in one line."),
+        case(
+            "app_index_url: the URL of a package index, such as 'https://pypi.org/simple'.",
+            app_index_url="https://user:s3cr3t@example.org/ --pre",
+        ),
+        told("app_version", "$(reboot)", "a branch, a tag or a commit."),
+        told("app_version", "--upload-pack=id", "a branch, a tag or a commit."),
+        told("app_root", "/opt/chat $(id)", ROOT),
+        told("app_root", "/opt/../etc", ROOT),
+        told("app_user", "www data", "a system user's name."),
+        told("app_writable_paths", ["/srv/a b"], PATHS),
+        told("app_writable_paths", ["/srv/%i"], PATHS),
+        told(
+            "app_system_packages",
+            ["libpq5; reboot"],
+            "names of the distribution's packages, such as 'libpq5'.",
+        ),
+        case(
+            "app_environment is ['A B']: names of letters, digits and underscores, not beginning "
+            "with a digit.",
+            app_environment={"A B": "s3cr3t"},
+        ),
+        case(
+            "app_environment is ['A']: values that are strings, numbers or booleans; write a list "
+            "or a dictionary as JSON with to_json.",
+            app_environment={"A": ["s3cr3t"]},
+        ),
+        told(
+            "app_socketio_path",
+            "socket.io { deny all; }",
+            "a URL path without slashes at its ends, such as 'socket.io'.",
+        ),
+        told(
+            "app_cors_allowed_origins",
+            ["https://example.org$"],
+            "a list of origins, each scheme and host, such as 'https://www.example.org'.",
+        ),
+    ],
+    "the app and its host": [
+        told("app_user", "www-data", TAKEN),
+        told("app_user", "root", TAKEN),
+    ],
+    "gunicorn's settings": [
+        told(
+            "gunicorn_proxy_group",
+            "root; id",
+            "the group of the web server's workers, such as 'www-data'.",
+        ),
+    ],
+    "nginx's settings": [
+        told("nginx_server_name", ["a; } server {"], NAMES),
+        told("nginx_server_name", ["a.example", "b\n#"], NAMES),
+        told(
+            "nginx_server_name",
+            "chat.example.org",
+            NAMES.replace("a list of host names", "a list with at least one host name"),
+        ),
+        told("nginx_port", 0, "a TCP port from 1 to 65535."),
+        told("nginx_port", 65536, "a TCP port from 1 to 65535."),
+        told(
+            "nginx_client_max_body_size", "10m; deny all", "a size in nginx's form, such as '10m'."
+        ),
+    ],
+    "nginx and its host": [
+        told("nginx_port", 8081, "python3 listens there already; stop it or choose another port."),
+        told(
+            "nginx_port",
+            8082,
+            "another program listens there already; stop it or choose another port.",
+        ),
+        case(
+            "nginx_server_name is ['_']: /etc/nginx/conf.d/flask-socketio-whoami.conf serves that "
+            "name on port 80; give each app its own name or port.",
+            app_name="other",
+        ),
+    ],
+}
 
 
 def assert_refused(run: Run, message: str) -> None:
@@ -162,25 +191,51 @@ def assert_refused(run: Run, message: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def last_seen() -> list[str]:
-    """The host as the last test left it, so that each test looks only once."""
-    return snapshot("node1")
+def refuse_all(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Run, list[str]]]:
+    """Deploy all cases of a stage; return the run and what it changed on the container."""
+
+    @functools.cache
+    def run(stage: str) -> tuple[Run, list[str]]:
+        path = tmp_path_factory.mktemp("fleet") / "hosts.yml"
+        same = {
+            "ansible_connection": "community.docker.docker",
+            "ansible_docker_host": f"fs-{os.environ['MOLECULE_SCENARIO_NAME']}-node1",
+        }
+        hosts = {f"case{n}": same | bad.variables for n, bad in enumerate(CASES[stage])}
+        path.write_text(yaml.safe_dump({"app_servers": {"hosts": hosts}}), encoding="utf-8")
+        before = snapshot("node1")
+        done = deploy(f"--inventory={path}", "--limit=case*")
+        return done, difference(before, snapshot("node1"))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        pytest.param(stage, n, id=f"{stage}-{'-'.join(map(repr, bad.variables.values()))[:50]}")
+        for stage, cases in CASES.items()
+        for n, bad in enumerate(cases)
+    ],
+)
+def test_refused_before_anything_changes(
+    refuse_all: Callable[[str], tuple[Run, list[str]]], stage: str, number: int
+) -> None:
+    run, changes = refuse_all(stage)
+    told = [message for host, message in run.errors if host == f"case{number}"]
+    assert told == [CASES[stage][number].message], run.output
+    assert run.failed[f"case{number}"] == 1
+    assert not any(run.changed.values())
+    assert run.returncode != 0
+    assert "s3cr3t" not in run.output
+    assert changes == []
 
 
 @pytest.fixture
-def untouched(last_seen: list[str]) -> Generator[None]:
-    before = last_seen.copy()
+def untouched() -> Generator[None]:
+    before = snapshot("node1")
     yield
-    last_seen[:] = snapshot("node1")
-    assert difference(before, last_seen) == []
-
-
-@pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize(("variables", "message"), CASES)
-def test_refused_before_anything_changes(variables: dict[str, Any], message: str) -> None:
-    run = deploy(**variables)
-    assert_refused(run, message)
-    assert "s3cr3t" not in run.output
+    assert difference(before, snapshot("node1")) == []
 
 
 @pytest.mark.usefixtures("untouched")
