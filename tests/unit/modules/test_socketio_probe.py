@@ -371,9 +371,15 @@ def test_a_handshake_without_upgrades(tmp_path: Path) -> None:
 
 
 def test_several_workers_are_recognised_whichever_answers_first(tmp_path: Path) -> None:
-    path = str(tmp_path / "app.sock")
-    with gunicorn([f"unix:{path}"], workers=2):
-        probe(unix_socket=path, wait=STARTING)
+    path, loaded = str(tmp_path / "app.sock"), str(tmp_path / "loaded.sock")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as workers,
+        contextlib.ExitStack() as servers,
+    ):
+        workers.bind(loaded)
+        workers.settimeout(STARTING)
+        servers.enter_context(gunicorn([f"unix:{path}"], workers=2, LOADED=loaded))
+        assert len({workers.recv(16), workers.recv(16)}) == 2
         for _ in range(3):
             result = probe(unix_socket=path)
             assert results(result) == expected("handshake")

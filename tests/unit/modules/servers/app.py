@@ -1,7 +1,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The app behind the probe's tests; ALLOW_UPGRADES and TRANSPORTS make it a poorer one."""
+"""The app behind the probe's tests; ALLOW_UPGRADES and TRANSPORTS make it a poorer one.
+
+Each worker that has loaded it says so on the datagram socket LOADED, if there is one.
+"""
 
 import os
+import socket
 from typing import Any
 
 from flask import Flask, request
@@ -17,6 +21,10 @@ socketio = SocketIO(
     allow_upgrades=os.environ.get("ALLOW_UPGRADES", "yes") == "yes",
     transports=os.environ.get("TRANSPORTS", "polling websocket").split(),
 )
+
+if "LOADED" in os.environ:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        told.sendto(str(os.getpid()).encode(), os.environ["LOADED"])
 
 
 @app.get("/page/")
