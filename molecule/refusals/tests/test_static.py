@@ -72,11 +72,12 @@ CASES = [
     told("app_name", "a" * 32, NAME),
     told("app_name", "chat\n", NAME),
     case(
-        SPEC + "value of app_server must be one of: gunicorn, got: waitress",
+        SPEC + "value of app_server must be one of: gunicorn, uwsgi, embedded, got: waitress",
         app_server="waitress",
     ),
     case(
-        SPEC + "value of app_async_mode must be one of: gevent, got: turbo",
+        SPEC + "value of app_async_mode must be one of: gevent, threading, eventlet, gevent_uwsgi, "
+        "got: turbo",
         app_async_mode="turbo",
     ),
     told("app_module", "app", MODULE),
