@@ -18,13 +18,28 @@ REMEDIES = {
     "factory": "give the factory what it needs by app_environment; it is called without arguments",
     "not_socketio": "name the Flask app that SocketIO(app) or socketio.init_app(app) was called "
     "with",
+    "queue_client": "add it to the requirements",
+    "stray_run": "put the call under if __name__ == '__main__', or remove it",
 }
+# What each async_mode needs, and what to do without it.
+MODE_REMEDIES = {
+    "gevent_uwsgi": "exists only inside of uWSGI: set app_server to 'uwsgi'",
+    "gevent": "needs gevent: add it to the requirements",
+    "eventlet": "needs eventlet: add it to the requirements",
+    "threading": "needs simple-websocket, without which there is no WebSocket: add it to the "
+    "requirements",
+    None: "finds neither gevent, eventlet nor simple-websocket: add one of them to the "
+    "requirements",
+}
+MODE_FROM_ENVIRONMENT = "write SocketIO(async_mode=os.environ.get('SOCKETIO_ASYNC_MODE'))"
 HEADLINES = {
     "module": "the module of app_module was not found",
     "callable": "the callable of app_module was not found",
     "import": "importing it fails",
     "factory": "its factory fails",
     "not_socketio": "it is not a Flask-SocketIO app",
+    "queue_client": "its message queue needs a package that is not installed",
+    "stray_run": "importing it starts a server",
 }
 
 
@@ -43,9 +58,30 @@ def parse(stdout: str) -> dict[str, Any] | None:
 def refusal(target: str, error: dict[str, Any]) -> str:
     """Return the message for an application that could not be asked."""
     kind = error["kind"]
+    if kind == "async_mode":
+        mode = error["async_mode"]
+        why = MODE_REMEDIES.get(mode, "is none that python-engineio knows")
+        return (
+            f"app_module {target!r}: its async_mode={mode!r} can't be used here, because it {why}; "
+            f"or {MODE_FROM_ENVIRONMENT}, which is the one that app_server runs."
+        )
     lines = [f"app_module {target!r}: {HEADLINES[kind]}: {error['message']}."]
     lines += error.get("traceback", [])
     return "\n".join([*lines, f"Remedy: {REMEDIES[kind]}."])
+
+
+def _worker_sentence(worker: str, error: str, versions: dict[str, str]) -> str:
+    """Return why gunicorn can't load its worker, and the remedy."""
+    if "packaging" not in versions:
+        remedy = "add packaging to the requirements"
+    elif worker == "eventlet" and "eventlet" in versions:
+        remedy = (
+            "gunicorn 26 removed it; require gunicorn below 26, or set app_async_mode to 'gevent'"
+        )
+    else:
+        remedy = "install what its worker imports"
+    gunicorn = f"gunicorn {versions.get('gunicorn', '')}".strip()
+    return f"{gunicorn} can't load its worker {worker!r} ({error}): {remedy}."
 
 
 def findings(
@@ -65,18 +101,64 @@ def findings(
     if app["async_mode"] != async_mode:
         found.append(
             f"the app's async_mode is {app['async_mode']!r} but {server} runs {async_mode!r}: "
-            "write SocketIO(async_mode=os.environ.get('SOCKETIO_ASYNC_MODE')), "
-            f"or async_mode={async_mode!r}, or remove the package of the other mode from the "
-            "requirements."
+            f"{MODE_FROM_ENVIRONMENT}, or async_mode={async_mode!r}, or remove the package of the "
+            "other mode from the requirements."
         )
     if not app["websocket"]:
         found.append(
             "the app's Socket.IO server refuses WebSocket (allow_upgrades or transports): remove "
             "allow_upgrades=False and keep 'websocket' in transports."
         )
-    if server == "gunicorn" and async_mode == "gevent" and "gevent-websocket" in versions:
+    if not app["websocket_driver"]:
+        found.append(
+            "the app's Socket.IO server offers no WebSocket, because simple-websocket is missing: "
+            "add simple-websocket to the requirements."
+        )
+    if app["missing_queue_client"]:
+        found.append(
+            f"the app's message queue needs the package {app['missing_queue_client']}, which is "
+            "not installed; the app would start, but no client could connect: add "
+            f"{app['missing_queue_client']} to the requirements."
+        )
+    if app["has_queue"] and app["patched"] is False:
+        found.append(
+            f"the app has a message queue, and under {app['async_mode']!r} its client needs monkey "
+            "patching, without which every client is refused when it connects: let the server "
+            "patch before the app is imported."
+        )
+    if app["worker_error"]:
+        found.append(_worker_sentence(app["worker"], app["worker_error"], versions))
+    if app["worker"] == "gevent" and "gevent-websocket" in versions:
         found.append(
             "gevent-websocket is installed, with which every WebSocket answers 500 under "
             "gunicorn's gevent worker: remove gevent-websocket from the requirements."
+        )
+    return found
+
+
+def warnings(app: dict[str, Any], versions: dict[str, str], server: str) -> list[str]:
+    """Return a sentence for what works, but should not stay."""
+    found = []
+    if app["cors_allowed_origins"] == "*":
+        found.append(
+            "the app's cors_allowed_origins is '*': every site of the web may use it as its "
+            "visitors. Name the origins instead, or leave them out when the page comes from the "
+            "app's own address."
+        )
+    if app["async_mode"] == "eventlet":
+        found.append(
+            f"eventlet {versions.get('eventlet', '')} is deprecated: its authors only mend bugs "
+            "and advise against it, and gunicorn 26 removed its worker. Set app_async_mode to "
+            "'gevent'."
+        )
+    if "geventwebsocket" in (app["worker"] or ""):
+        found.append(
+            "gevent-websocket is deprecated: it had its last release in 2017. Set gunicorn_worker "
+            "to 'auto' and remove gevent-websocket from the requirements."
+        )
+    if server == "embedded" and app["async_mode"] == "threading":
+        found.append(
+            "Werkzeug's server is made for development. Set app_server to 'gunicorn' for anything "
+            "else."
         )
     return found

@@ -128,6 +128,7 @@ from ansible_collections.realtime.flask_socketio.plugins.module_utils.findings i
     findings,
     parse,
     refusal,
+    warnings,
 )
 
 
@@ -184,6 +185,8 @@ def main() -> None:
         )
     if "error" in answer:
         module.exit_json(refusal=refusal(p["target"], answer["error"]), versions=answer["versions"])
+    for warning in warnings(answer["app"], answer["versions"], p["server"]):
+        module.warn(warning)
     found = findings(answer["app"], answer["versions"], p["async_mode"], p["server"])
     if found:
         module.exit_json(refusal=f"app_module {p['target']!r}: " + "\n".join(found), **answer)

@@ -3,18 +3,21 @@
 Runs inside the application's virtualenv, in its working directory, with its environment, read
 from standard input so that nothing is left on the host:
 
-    python - [--patch=gevent|eventlet] module:callable
+    python - [--patch=gevent|eventlet] [--worker=CLASS] module:callable
 
 The answer is all that is on standard output; what the application prints goes to standard error.
 It has either `app` (the facts) or `error` with a `kind` (module, callable, import, factory,
-not_socketio), a `message` and the last `traceback` lines.
+not_socketio, async_mode, queue_client, stray_run), a `message` and the last `traceback` lines.
 """
 
 import argparse
 import importlib
 import importlib.metadata
+import importlib.util
 import json
 import os
+import re
+import sys
 import traceback
 import types
 
@@ -27,11 +30,113 @@ PACKAGES = (
     "eventlet",
     "simple-websocket",
     "gunicorn",
+    "packaging",
+    "redis",
+    "valkey",
+    "kombu",
 )
+# What python-socketio's RedisManager needs for a URL's scheme, and misses only when it connects.
+QUEUE_CLIENTS = {
+    "redis": ("redis",),
+    "rediss": ("redis",),
+    "valkey": ("valkey",),
+    "valkeys": ("valkey",),
+    "unix": ("redis", "valkey"),
+}
 
 
 class Refusal(Exception):
     """The application is not what it must be; args are the kind and a message."""
+
+
+class StrayRun(BaseException):
+    """A server was started by importing; not an Exception, which the application might catch."""
+
+
+def started_by(frames):
+    """Return which call of socketio.run() or app.run() is among stack frames, or none."""
+    for frame in frames:
+        module = frame.f_globals.get("__name__")
+        if frame.f_code.co_name == "run" and module in ("flask_socketio", "flask.app"):
+            name = "socketio.run()" if module == "flask_socketio" else "app.run()"
+            caller = frame.f_back
+            return f"{name} in {os.path.relpath(caller.f_code.co_filename)}, line {caller.f_lineno}"
+    return None
+
+
+def forbid_servers():
+    """Let a server that importing starts fail instead of serving for ever."""
+
+    def on_event(event, _arguments):
+        if event == "socket.bind":
+            frames = [frame for frame, _ in traceback.walk_stack(sys._getframe(1))]
+            if started_by(frames):
+                raise StrayRun
+
+    sys.addaudithook(on_event)
+
+
+def requested_async_mode(error):
+    """Return the async_mode that python-engineio was asked for when it raised."""
+    found = None
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").startswith("engineio."):
+            found = frame.f_locals.get("async_mode", found)
+    return found
+
+
+def explain(error):
+    """Return kind and details of what an application raised while it was imported or made."""
+    call = started_by([frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+    if call:
+        return {"kind": "stray_run", "message": call}
+    if isinstance(error, ValueError) and str(error) == "Invalid async_mode specified":
+        mode = requested_async_mode(error)
+        return {"kind": "async_mode", "message": f"async_mode={mode!r}", "async_mode": mode}
+    client = re.match(r"(\w+) package is not installed", str(error))
+    if isinstance(error, RuntimeError) and client:
+        return {"kind": "queue_client", "message": client[1].lower()}
+    return {
+        "kind": "import",
+        "message": f"{type(error).__name__}: {error}",
+        "traceback": traceback.format_exc().splitlines()[-8:],
+    }
+
+
+def worker_error(name):
+    """Return why gunicorn can't load a worker class; none when it can."""
+    try:
+        from gunicorn.util import load_class
+
+        load_class(name, section="gunicorn.workers")
+    except BaseException as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip(" ]")]
+        return lines[-1].rstrip("]") if lines else type(error).__name__
+    return None
+
+
+def is_patched(async_mode):
+    """Return whether sockets are monkey patched, none where they need not be."""
+    if async_mode == "eventlet":
+        from eventlet.patcher import is_monkey_patched
+
+        return is_monkey_patched("socket")
+    if "gevent" in async_mode:
+        from gevent.monkey import is_module_patched
+
+        return is_module_patched("socket")
+    return None
+
+
+def missing_queue_client(manager):
+    """Return the package that the client manager will miss when it connects, or none."""
+    if "RedisManager" not in [cls.__name__ for cls in type(manager).__mro__]:
+        return None
+    scheme = str(manager.redis_url).partition(":")[0].partition("+")[0].lower()
+    packages = QUEUE_CLIENTS.get(scheme, ())
+    if not packages or any(importlib.util.find_spec(name) for name in packages):
+        return None
+    return packages[0]
 
 
 def versions():
@@ -68,10 +173,12 @@ def load(target):
     try:
         return found()
     except (Exception, SystemExit) as error:
+        if explain(error)["kind"] != "import":
+            raise
         raise Refusal("factory", f"{target} raised {type(error).__name__}: {error}") from error
 
 
-def describe(application):
+def describe(application, worker):
     """Return the facts of the Socket.IO server that is attached to a Flask application."""
     socketio = getattr(application, "extensions", {}).get("socketio")
     server = getattr(socketio, "server", None)
@@ -92,6 +199,8 @@ def describe(application):
         "path": socketio.sockio_mw.engineio_path.strip("/"),
         "manager": type(manager).__name__,
         "has_queue": hasattr(manager, "channel"),
+        "missing_queue_client": missing_queue_client(manager),
+        "patched": is_patched(server.async_mode),
         "ping_interval": engine.ping_interval + engine.ping_interval_grace_period,
         "ping_timeout": engine.ping_timeout,
         "max_http_buffer_size": engine.max_http_buffer_size,
@@ -99,12 +208,16 @@ def describe(application):
         if isinstance(engine.cors_allowed_origins, (str, list, tuple, type(None)))
         else "callable",
         "websocket": bool(engine.allow_upgrades) and "websocket" in engine.transports,
+        "websocket_driver": engine._async["websocket"] is not None,
+        "worker": worker,
+        "worker_error": worker_error(worker) if worker else None,
     }
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--patch", choices=("gevent", "eventlet"))
+    parser.add_argument("--worker", help="the class of gunicorn's worker")
     parser.add_argument("target")
     arguments = parser.parse_args()
     answers = os.dup(1)
@@ -118,20 +231,15 @@ def main():
 
         eventlet.monkey_patch()
     try:
-        answer = {"app": describe(load(arguments.target))}
+        forbid_servers()
+        answer = {"app": describe(load(arguments.target), arguments.worker)}
     except Refusal as refusal:
         kind, message = refusal.args
         answer = {"error": {"kind": kind, "message": message}}
         if refusal.__cause__ is not None and kind == "factory":
             answer["error"]["traceback"] = traceback.format_exc().splitlines()[-8:]
     except BaseException as error:
-        answer = {
-            "error": {
-                "kind": "import",
-                "message": f"{type(error).__name__}: {error}",
-                "traceback": traceback.format_exc().splitlines()[-8:],
-            }
-        }
+        answer = {"error": explain(error)}
     answer["versions"] = versions()
     with os.fdopen(answers, "w") as stream:
         stream.write(json.dumps(answer) + "\n")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ PLAIN = "from flask import Flask\napp = Flask(__name__)\n"
 GOOD = PLAIN + "from flask_socketio import SocketIO\nsocketio = SocketIO(app{options})\n"
 
 
-def ask(directory: Path, target: str = "app:app") -> dict[str, Any]:
+def ask(
+    directory: Path, target: str = "app:app", options: Sequence[str] = ("--patch=gevent",)
+) -> dict[str, Any]:
     """Ask the app in a directory; the answer must come as the role reads it."""
     done = subprocess.run(
-        [sys.executable, "-", "--patch=gevent", target],
+        [sys.executable, "-", *options, target],
         check=True,
         input=INSPECTOR.read_text(encoding="utf-8"),
         capture_output=True,
@@ -57,11 +60,16 @@ def test_a_good_app_with_the_defaults(write: Any) -> None:
         "path": "socket.io",
         "manager": "Manager",
         "has_queue": False,
+        "missing_queue_client": None,
+        "patched": True,
         "ping_interval": 25,
         "ping_timeout": 20,
         "max_http_buffer_size": 1000000,
         "cors_allowed_origins": None,
         "websocket": True,
+        "websocket_driver": True,
+        "worker": None,
+        "worker_error": None,
     }
     assert {"flask-socketio", "python-socketio", "python-engineio", "gevent"} <= set(
         answer["versions"]
@@ -290,3 +298,113 @@ def test_a_thread_that_the_app_started_does_not_keep_the_question_open(write: An
         """
     answer = ask(write(textwrap.dedent(loop) + good()))
     assert answer["app"]["async_mode"] == "gevent"
+
+
+@pytest.mark.parametrize("run", ["socketio.run(app, port=0)", "app.run(port=0)"])
+@pytest.mark.parametrize("mode", ["gevent", "threading"])
+def test_a_stray_run_is_told_and_does_not_serve(write: Any, run: str, mode: str) -> None:
+    """gevent would serve for ever; Werkzeug refuses by itself, with an error about production."""
+    error = ask(write(good(async_mode=repr(mode)) + run + "\n"))["error"]
+    assert error == {"kind": "stray_run", "message": f"{run.split('(')[0]}() in app.py, line 5"}
+
+
+def test_a_stray_run_in_a_factory(write: Any) -> None:
+    source = good() + "def create_app():\n    socketio.run(app, port=0)\n"
+    error = ask(write(source), "app:create_app()")["error"]
+    assert error == {"kind": "stray_run", "message": "socketio.run() in app.py, line 6"}
+
+
+def test_a_socket_that_is_no_server_is_let_alone(write: Any) -> None:
+    bind = "import socket\nsocket.socket().bind(('127.0.0.1', 0))\n"
+    assert ask(write(bind + good()))["app"]["async_mode"] == "gevent"
+
+
+HIDDEN = "import sys\nsys.modules.update(dict.fromkeys({modules!r}))\n"
+
+
+@pytest.mark.parametrize(
+    ("mode", "hidden"),
+    [
+        ("gevent_uwsgi", ["uwsgi"]),
+        ("threading", ["simple_websocket"]),
+        ("eventlet", ["eventlet"]),
+        (None, ["eventlet", "gevent", "simple_websocket"]),
+    ],
+)
+def test_an_async_mode_whose_package_is_missing(
+    write: Any, mode: str | None, hidden: list[str]
+) -> None:
+    source = HIDDEN.format(modules=hidden) + good(async_mode=repr(mode))
+    assert ask(write(source))["error"] == {
+        "kind": "async_mode",
+        "message": f"async_mode={mode!r}",
+        "async_mode": mode,
+    }
+    factory = source.replace("socketio = ", "def create_app():\n    ")
+    assert ask(write(factory), "app:create_app()")["error"]["kind"] == "async_mode"
+
+
+@pytest.mark.parametrize(
+    ("url", "missing"),
+    [
+        ("redis://", "redis"),
+        ("rediss://user:secret@host/0", "redis"),
+        ("redis+sentinel://h:26379/0/service", "redis"),
+        ("valkey://", "valkey"),
+        ("unix:///run/x.sock", "redis"),
+    ],
+)
+def test_a_queue_whose_client_is_missing(write: Any, url: str, missing: str) -> None:
+    """RedisManager is made all the same, and fails only when it connects."""
+    source = "import socketio as s\n" + good(client_manager=f"s.RedisManager({url!r})")
+    answer = ask(write(source))["app"]
+    assert (answer["has_queue"], answer["missing_queue_client"]) == (True, missing)
+
+
+def test_a_queue_whose_client_is_there(write: Any) -> None:
+    directory = write(good(message_queue="'redis://'"), redis="")
+    assert ask(directory)["app"]["missing_queue_client"] is None
+
+
+def test_a_queue_that_misses_kombu(write: Any) -> None:
+    error = ask(write(good(message_queue="'amqp://'")))["error"]
+    assert error == {"kind": "queue_client", "message": "kombu"}
+
+
+def test_whether_sockets_are_patched(write: Any) -> None:
+    directory = write(good(async_mode="'gevent'"))
+    assert ask(directory)["app"]["patched"] is True
+    assert ask(directory, options=())["app"]["patched"] is False
+    directory = write(good(async_mode="'threading'"))
+    assert ask(directory, options=())["app"]["patched"] is None
+
+
+def test_a_driver_without_websocket(write: Any) -> None:
+    """As older python-engineio falls back to when simple-websocket is missing."""
+    source = """
+        from engineio.async_drivers import threading
+        threading._async["websocket"] = None
+        """
+    directory = write(textwrap.dedent(source) + good(async_mode="'threading'"))
+    assert ask(directory)["app"]["websocket_driver"] is False
+
+
+@pytest.mark.parametrize(
+    ("worker", "error"),
+    [
+        ("gevent", None),
+        ("gthread", None),
+        ("eventlet", "Entry point ('gunicorn.workers', 'eventlet') not found"),
+        ("geventwebsocket.gunicorn.workers.GeventWebSocketWorker", "No module named"),
+    ],
+)
+def test_whether_gunicorn_can_load_its_worker(write: Any, worker: str, error: str | None) -> None:
+    app = ask(write(good()), options=("--patch=gevent", f"--worker={worker}"))["app"]
+    assert app["worker"] == worker
+    assert app["worker_error"] is None if error is None else error in app["worker_error"]
+
+
+def test_a_worker_that_misses_packaging(write: Any) -> None:
+    source = HIDDEN.format(modules=["packaging"]) + good()
+    app = ask(write(source), options=("--patch=gevent", "--worker=gevent"))["app"]
+    assert "packaging" in app["worker_error"]

@@ -10,9 +10,22 @@ from ansible_collections.realtime.flask_socketio.plugins.module_utils.findings i
     findings,
     parse,
     refusal,
+    warnings,
 )
 
-APP: dict[str, Any] = {"async_mode": "gevent", "path": "socket.io", "websocket": True}
+APP: dict[str, Any] = {
+    "async_mode": "gevent",
+    "path": "socket.io",
+    "websocket": True,
+    "websocket_driver": True,
+    "has_queue": False,
+    "missing_queue_client": None,
+    "patched": True,
+    "cors_allowed_origins": None,
+    "worker": "gevent",
+    "worker_error": None,
+}
+QUEUE = {"has_queue": True, "patched": False}
 
 
 @pytest.mark.parametrize(
@@ -48,12 +61,41 @@ def test_a_refusal_says_what_where_and_what_to_do() -> None:
 
 
 def test_each_kind_of_the_inspector_has_headline_and_remedy() -> None:
-    kinds = {"module", "callable", "import", "factory", "not_socketio"}
+    kinds = {"module", "callable", "import", "factory", "not_socketio", "queue_client", "stray_run"}
     assert set(HEADLINES) == set(REMEDIES) == kinds
 
 
-def test_an_app_that_fits_its_server() -> None:
-    assert findings(APP, {"gevent": "26.9.0"}, "gevent", "gunicorn") == []
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ("gevent_uwsgi", "exists only inside of uWSGI: set app_server to 'uwsgi'"),
+        ("threading", "needs simple-websocket, without which there is no WebSocket: add it to"),
+        ("eventlet", "needs eventlet: add it to the requirements"),
+        ("gevent", "needs gevent: add it to the requirements"),
+        (None, "finds neither gevent, eventlet nor simple-websocket: add one of them"),
+        ("asyncio", "is none that python-engineio knows"),
+    ],
+)
+def test_an_async_mode_that_can_not_be_used(mode: str | None, why: str) -> None:
+    told = refusal("chat:app", {"kind": "async_mode", "message": "m", "async_mode": mode})
+    start = f"app_module 'chat:app': its async_mode={mode!r} can't be used here, because it {why}"
+    assert told.startswith(start)
+    assert "SocketIO(async_mode=os.environ.get('SOCKETIO_ASYNC_MODE'))" in told
+
+
+@pytest.mark.parametrize(
+    "app",
+    [
+        {},
+        # Only a queue's client must be patched, and threads need no patching.
+        {"patched": False},
+        {"has_queue": True},
+        {"async_mode": "threading", "has_queue": True, "patched": None, "worker": "gthread"},
+    ],
+)
+def test_an_app_that_fits_its_server(app: dict[str, Any]) -> None:
+    fits = APP | app
+    assert findings(fits, {"gevent": "26.9.0"}, fits["async_mode"], "gunicorn") == []
 
 
 @pytest.mark.parametrize(
@@ -62,6 +104,29 @@ def test_an_app_that_fits_its_server() -> None:
         ({"async_mode": "threading"}, {}, "the app's async_mode is 'threading' but gunicorn runs"),
         ({"path": "a/; } server {"}, {}, "the app's Socket.IO path is 'a/; } server {'"),
         ({"websocket": False}, {}, "the app's Socket.IO server refuses WebSocket"),
+        (
+            {"websocket_driver": False},
+            {},
+            "the app's Socket.IO server offers no WebSocket, because",
+        ),
+        ({"missing_queue_client": "redis"}, {}, "the app's message queue needs the package redis,"),
+        (QUEUE, {}, "the app has a message queue, and under 'gevent' its client needs monkey"),
+        (
+            {"worker_error": "No module named 'packaging'"},
+            {"gunicorn": "20.1.0"},
+            "gunicorn 20.1.0 can't load its worker 'gevent' (No module named 'packaging'): add "
+            "packaging to the requirements.",
+        ),
+        (
+            {"worker": "eventlet", "worker_error": "not found"},
+            {"gunicorn": "27.0.1", "packaging": "26", "eventlet": "0.41"},
+            "gunicorn 27.0.1 can't load its worker 'eventlet' (not found): gunicorn 26 removed it;",
+        ),
+        (
+            {"worker": "geventwebsocket.x.Y", "worker_error": "No module named 'geventwebsocket'"},
+            {"packaging": "26"},
+            "gunicorn can't load its worker 'geventwebsocket.x.Y' (No module",
+        ),
         ({}, {"gevent-websocket": "0.10.1"}, "gevent-websocket is installed"),
     ],
 )
@@ -74,11 +139,34 @@ def test_one_contradiction_one_sentence(
 
 
 def test_all_contradictions_are_told_at_once() -> None:
-    app = {"async_mode": "eventlet", "path": "socket.io", "websocket": False}
+    app = {**APP, "async_mode": "eventlet", "websocket": False}
     assert len(findings(app, {"gevent-websocket": "0.10.1"}, "gevent", "gunicorn")) == 3
 
 
 def test_gevent_websocket_matters_only_to_gunicorns_gevent_worker() -> None:
     versions = {"gevent-websocket": "0.10.1"}
-    assert findings(APP, versions, "gevent", "embedded") == []
-    assert findings({**APP, "async_mode": "threading"}, versions, "threading", "gunicorn") == []
+    assert findings({**APP, "worker": None}, versions, "gevent", "embedded") == []
+    for worker in ("gthread", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"):
+        assert findings({**APP, "worker": worker}, versions, "gevent", "gunicorn") == []
+
+
+@pytest.mark.parametrize(
+    ("app", "server", "told"),
+    [
+        ({"cors_allowed_origins": "*"}, "gunicorn", "the app's cors_allowed_origins is '*'"),
+        ({"async_mode": "eventlet"}, "gunicorn", "eventlet 0.41 is deprecated"),
+        ({"async_mode": "eventlet", "worker": None}, "embedded", "eventlet 0.41 is deprecated"),
+        ({"worker": "geventwebsocket.x.Y"}, "gunicorn", "gevent-websocket is deprecated"),
+        ({"async_mode": "threading", "worker": None}, "embedded", "Werkzeug's server is made for"),
+    ],
+)
+def test_a_warning_for_what_should_not_stay(app: dict[str, Any], server: str, told: str) -> None:
+    (found,) = warnings(APP | app, {"eventlet": "0.41"}, server)
+    assert found.startswith(told)
+
+
+@pytest.mark.parametrize("origins", [None, [], ["https://a.example"], "https://a.example"])
+def test_no_warning_for_a_sound_app(origins: object) -> None:
+    assert warnings(APP | {"cors_allowed_origins": origins}, {}, "gunicorn") == []
+    threads = {"async_mode": "threading", "worker": "gthread"}
+    assert warnings(APP | threads, {}, "gunicorn") == []
