@@ -1,0 +1,160 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The embedded server's launcher, as a process; eventlet is the scenario's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import socketio
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+FILES = [
+    ROLES / "embedded" / "files" / "run.py",
+    ROLES / "_instances" / "files" / "debug_logging.py",
+]
+APP = """
+import threading
+
+from flask import Flask
+from flask_socketio import SocketIO
+
+app = Flask(__name__)
+app.debug = True
+socketio = SocketIO(app, async_mode={mode!r})
+
+
+@socketio.on("patched")
+def patched(_data):
+    return ["gevent" in threading.Event.__module__, app.debug]
+
+
+@socketio.on("echo")
+def echo(data):
+    return data
+
+
+def create_app():
+    return app
+"""
+
+
+class Launched:
+    def __init__(self, directory: Path, mode: str, *options: str) -> None:
+        files = directory / "generation"
+        files.mkdir()
+        for file in FILES:
+            shutil.copy(file, files)
+        (directory / "chat.py").write_text(APP.format(mode=mode), encoding="utf-8")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        command = [sys.executable, files / "run.py", f"--async-mode={mode}", "--host=127.0.0.1"]
+        self.process = subprocess.Popen(
+            [*command, f"--port={self.port}", *options, "chat:create_app()"],
+            cwd=directory,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    async def session(self, event: str, *, stop: bool = False) -> Any:
+        """Connect, emit, return the acknowledgement; with stop, ask the server to end meanwhile."""
+        client = socketio.AsyncClient(reconnection=False)
+        for _attempt in range(200):
+            try:
+                await client.connect(f"http://127.0.0.1:{self.port}", wait_timeout=5)
+                break
+            except socketio.exceptions.ConnectionError:
+                assert self.process.poll() is None, self.output()
+                await asyncio.sleep(0.1)
+        try:
+            answer = await client.call(event, "hello", timeout=5)
+            assert client.transport() == "websocket"
+            if stop:
+                self.process.send_signal(signal.SIGTERM)
+                await asyncio.to_thread(self.process.wait, 15)
+            return answer
+        finally:
+            await client.disconnect()
+
+    def output(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.read()
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Any]:
+    launched: list[Launched] = []
+
+    def start(mode: str, *options: str) -> Launched:
+        launched.append(Launched(tmp_path, mode, *options))
+        return launched[-1]
+
+    yield start
+    for one in launched:
+        one.process.kill()
+        one.process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"), [("gevent", ()), ("gevent", ("--patch",)), ("threading", ())]
+)
+def test_it_serves_and_ends_on_sigterm_with_a_websocket_open(
+    launch: Any, mode: str, options: tuple[str, ...]
+) -> None:
+    server = launch(mode, *options)
+    assert asyncio.run(server.session("echo", stop=True)) == "hello"
+    assert server.process.returncode == 0
+    assert "Traceback" not in server.output()
+
+
+@pytest.mark.parametrize(("options", "patched"), [((), False), (("--patch",), True)])
+def test_it_patches_before_the_app_is_imported_and_never_debugs(
+    launch: Any, options: tuple[str, ...], patched: bool
+) -> None:
+    """app.debug is true in the app: with it, run() would start the debugger and a reloader."""
+    server = launch("gevent", *options)
+    assert asyncio.run(server.session("patched")) == [patched, False]
+    server.process.terminate()
+    said, _ = server.process.communicate(timeout=15)
+    assert "Debugger" not in said
+
+
+def test_at_the_limit_a_client_waits(launch: Any) -> None:
+    server = launch("gevent", "--connections=1")
+    assert asyncio.run(server.session("echo")) == "hello"
+
+    async def two() -> None:
+        first = socketio.AsyncClient(reconnection=False)
+        second = socketio.AsyncClient(reconnection=False)
+        url = f"http://127.0.0.1:{server.port}"
+        await first.connect(url, transports=["websocket"], wait_timeout=5)
+        try:
+            with pytest.raises((socketio.exceptions.ConnectionError, TimeoutError)):
+                await asyncio.wait_for(second.connect(url, transports=["websocket"]), 2)
+        finally:
+            await first.disconnect()
+
+    asyncio.run(two())
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_the_libraries_tell_packets_on_request(launch: Any, debug: bool) -> None:
+    """The launcher looks beside itself, where the role puts the file."""
+    server = launch("gevent", *(["--debug"] if debug else []))
+    asyncio.run(server.session("echo"))
+    server.process.terminate()
+    said, _ = server.process.communicate(timeout=15)
+    for told in ("engineio.server: ", "socketio.server: ", "GET /socket.io/"):
+        assert (told in said) == debug, said
