@@ -115,6 +115,13 @@ CASES = [
     ),
     Bad(
         "stray_run",
+        exactly(
+            "app_module 'app:app': importing it starts a server: socketio.run() in app.py, line 8.",
+            "Remedy: put the call under if __name__ == '__main__', or remove it.",
+        ),
+    ),
+    Bad(
+        "blocks",
         r"app_module 'app:app': the app gave no answer \(exit code \d+\) within 8 s\. Its last "
         r"words:\n(?:.*\n)*Remedy: keep what blocks or exits, such as socketio\.run\(app\), under "
         r"if __name__ == '__main__'\.\n" + exactly(),

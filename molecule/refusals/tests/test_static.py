@@ -63,11 +63,13 @@ def told(name: str, value: object, remedy: str, **more: Any) -> Case:
 CASES: dict[str, list[Case]] = {
     "types and choices": [
         case(
-            SPEC + "value of app_server must be one of: gunicorn, got: waitress",
+            SPEC + "value of app_server must be one of: gunicorn, uwsgi, embedded, got: waitress",
             app_server="waitress",
         ),
         case(
-            SPEC + "value of app_async_mode must be one of: gevent, got: turbo",
+            SPEC
+            + "value of app_async_mode must be one of: gevent, threading, eventlet, gevent_uwsgi, "
+            "got: turbo",
             app_async_mode="turbo",
         ),
     ],
