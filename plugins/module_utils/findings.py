@@ -32,6 +32,12 @@ MODE_REMEDIES = {
     "requirements",
 }
 MODE_FROM_ENVIRONMENT = "write SocketIO(async_mode=os.environ.get('SOCKETIO_ASYNC_MODE'))"
+# What other modes do under uWSGI, in its log's words.
+UWSGI_EFFECTS = {
+    "eventlet": " (every WebSocket would end with 'You need to use the eventlet server.')",
+    "gevent": " (every WebSocket would end with 'Cannot obtain socket from WSGI environment.')",
+    "threading": " (every WebSocket would end with 'Cannot obtain socket from WSGI environment.')",
+}
 HEADLINES = {
     "module": "the module of app_module was not found",
     "callable": "the callable of app_module was not found",
@@ -98,9 +104,17 @@ def findings(
             f"the app's Socket.IO path is {app['path']!r}, which a front door can't serve: use "
             "letters, digits, dots, hyphens and underscores, with slashes between them."
         )
-    if app["async_mode"] != async_mode:
+    if app["uwsgi_has_ssl"] is False:
         found.append(
-            f"the app's async_mode is {app['async_mode']!r} but {server} runs {async_mode!r}: "
+            "uWSGI was built without SSL, and with it without WebSocket, as pyuwsgi always is: "
+            "set uwsgi_source to 'distribution' or 'pypi', and take pyuwsgi out of the "
+            "requirements."
+        )
+    if app["async_mode"] != async_mode:
+        effect = UWSGI_EFFECTS.get(app["async_mode"], "") if server == "uwsgi" else ""
+        found.append(
+            f"the app's async_mode is {app['async_mode']!r} but {server} runs {async_mode!r}"
+            f"{effect}: "
             f"{MODE_FROM_ENVIRONMENT}, or async_mode={async_mode!r}, or remove the package of the "
             "other mode from the requirements."
         )

@@ -128,6 +128,16 @@ def is_patched(async_mode):
     return None
 
 
+def uwsgi_has_ssl():
+    """Return whether the uWSGI that this runs in was built with SSL, none outside of uWSGI."""
+    try:
+        import uwsgi
+    except ImportError:
+        return None
+    # Of the functions that are compiled in with SSL only; those of WebSocket are always there.
+    return hasattr(uwsgi, "i_am_the_lord")
+
+
 def missing_queue_client(manager):
     """Return the package that the client manager will miss when it connects, or none."""
     if "RedisManager" not in [cls.__name__ for cls in type(manager).__mro__]:
@@ -209,6 +219,7 @@ def describe(application, worker):
         else "callable",
         "websocket": bool(engine.allow_upgrades) and "websocket" in engine.transports,
         "websocket_driver": engine._async["websocket"] is not None,
+        "uwsgi_has_ssl": uwsgi_has_ssl(),
         "worker": worker,
         "worker_error": worker_error(worker) if worker else None,
     }

@@ -56,7 +56,7 @@ class WebSocket:
             "event_class": server._async["event"],
         }
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ, _start_response):
         # A descriptor of its own, because uWSGI closes the other when the request ends.
         connection = Connection(os.dup(uwsgi.connection_fd()))
         try:

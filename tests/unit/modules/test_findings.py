@@ -24,6 +24,7 @@ APP: dict[str, Any] = {
     "cors_allowed_origins": None,
     "worker": "gevent",
     "worker_error": None,
+    "uwsgi_has_ssl": None,
 }
 QUEUE = {"has_queue": True, "patched": False}
 
@@ -170,3 +171,30 @@ def test_no_warning_for_a_sound_app(origins: object) -> None:
     assert warnings(APP | {"cors_allowed_origins": origins}, {}, "gunicorn") == []
     threads = {"async_mode": "threading", "worker": "gthread"}
     assert warnings(APP | threads, {}, "gunicorn") == []
+
+
+UWSGI = APP | {"async_mode": "gevent_uwsgi", "worker": None, "uwsgi_has_ssl": True}
+
+
+def test_uwsgi_runs_its_own_mode() -> None:
+    assert findings(UWSGI, {}, "gevent_uwsgi", "uwsgi") == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "effect"),
+    [
+        ("eventlet", "You need to use the eventlet server."),
+        ("gevent", "Cannot obtain socket from WSGI environment."),
+        ("threading", "Cannot obtain socket from WSGI environment."),
+    ],
+)
+def test_other_modes_under_uwsgi_are_refused_with_their_effect(mode: str, effect: str) -> None:
+    (sentence,) = findings(UWSGI | {"async_mode": mode}, {}, "gevent_uwsgi", "uwsgi")
+    assert f"(every WebSocket would end with '{effect}')" in sentence
+    assert "async_mode='gevent_uwsgi'" in sentence
+
+
+def test_uwsgi_without_ssl_is_refused() -> None:
+    (sentence,) = findings(UWSGI | {"uwsgi_has_ssl": False}, {}, "gevent_uwsgi", "uwsgi")
+    assert "without SSL" in sentence
+    assert "set uwsgi_source to 'distribution' or 'pypi'" in sentence

@@ -1,0 +1,120 @@
+"""The article's app: one file websocket.py, its page served from another port."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+from conftest import PAYLOADS, TRANSPORTS, echo, name_of, site, state
+
+testinfra_hosts = ["debian13", "wheel12"]
+
+PAGE = "http://127.0.0.1:5001"
+
+
+@pytest.mark.parametrize("transports", TRANSPORTS, ids="-".join)
+@pytest.mark.parametrize("payload", PAYLOADS, ids=repr)
+def test_everything_comes_back_to_a_page_of_another_port(url, transports, payload):
+    assert echo(url, transports, payload, origin=PAGE) == (transports[-1], payload)
+
+
+def test_the_browser_is_told_that_the_page_may_read(url):
+    async def allowed() -> tuple[int, str | None]:
+        address = f"{url}/socket.io/?EIO=4&transport=polling"
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(address, headers={"Origin": PAGE}) as answer,
+        ):
+            return answer.status, answer.headers.get("Access-Control-Allow-Origin")
+
+    assert asyncio.run(allowed()) == (200, PAGE)
+
+
+def test_the_origin_is_warned_about_and_nothing_changes(host):
+    done = site(name_of(host))
+    assert done.returncode == 0, done.stdout
+    assert "cors_allowed_origins is '*'" in done.stdout + done.stderr
+    assert "changed=0" in done.stdout
+
+
+def test_the_ini_is_as_the_article_has_it(host):
+    if name_of(host) != "debian13":
+        pytest.skip("the other host has the role's own settings")
+    (generation,) = [
+        name
+        for name in host.file("/etc/flask-socketio/article").listdir()
+        if not name.startswith("environment-")
+    ]
+    release = host.file("/opt/article/current").linked_to
+    ini = host.file(f"/etc/flask-socketio/article/{generation}/uwsgi.ini").content_string
+    assert ini.splitlines() == [
+        "; Ansible managed",
+        "[uwsgi]",
+        "strict = true",
+        "plugins = python3,gevent_python3",
+        f"chdir = {release}/src",
+        "module = websocket:app",
+        f"virtualenv = {release}/venv",
+        "gevent = 1000",
+        "import = %dwebsocket_frames.py",
+        "master = true",
+        "processes = 1",
+        "threads = 1",
+        "gevent-early-monkey-patch = true",
+        "lazy-apps = true",
+        "need-app = true",
+        "die-on-term = true",
+        "vacuum = true",
+        "chmod-socket = 666",
+        "listen = 1024",
+        "buffer-size = 8192",
+        "websocket-max-size = 977",
+        "disable-logging = true",
+        "log-reopen = true",
+    ]
+
+
+def test_one_process_below_the_master(host):
+    unit = host.check_output("systemctl list-units --plain --no-legend 'article-*' | cut -d' ' -f1")
+    master = host.check_output("systemctl show -p MainPID --value %s", unit)
+    assert len(host.check_output("pgrep --parent %s", master).splitlines()) == 1
+    assert host.check_output("systemctl show -p Type --value %s", unit) == "notify"
+    line = host.check_output("systemd-analyze security --no-pager %s", unit).splitlines()[-1]
+    assert float(line.split(": ")[1].split()[0]) <= 2.0
+
+
+REFUSED = {
+    "async_mode": (
+        {
+            "app_source": "{{ lookup('env', 'MOLECULE_PROJECT_DIRECTORY') }}"
+            "/tests/fixtures/threading_mode",
+            "app_module": "app:app",
+        },
+        ["'threading' but uwsgi runs 'gevent_uwsgi'", "Cannot obtain socket from WSGI environment"],
+    ),
+    "pyuwsgi": (
+        {
+            "uwsgi_source": "requirements",
+            "app_requirements": ["flask-socketio", "pyuwsgi"],
+        },
+        ["built without SSL", "set uwsgi_source to 'distribution' or 'pypi'"],
+    ),
+    "app_async_mode": ({"app_async_mode": "gevent"}, ["app_async_mode must be 'gevent_uwsgi'"]),
+    "processes": ({"uwsgi_options": {"processes": 4}}, ["set app_instances"]),
+    "http": ({"uwsgi_options": {"http": ":5000"}}, ["set app_bind, app_port and uwsgi_protocol"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused_and_nothing_touched(host, url, name):
+    if name_of(host) != "debian13":
+        pytest.skip("one host shows it")
+    variables, words = REFUSED[name]
+    before = state(host, "article")
+    done = site("debian13", **variables)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode != 0
+    assert [word for word in words if word not in said] == [], said
+    assert state(host, "article") == before
+    assert echo(url, ["websocket"], "still here") == ("websocket", "still here")
