@@ -31,6 +31,22 @@ def test_the_browser_is_told_that_the_page_may_read(url):
     assert asyncio.run(allowed()) == (200, PAGE)
 
 
+def test_a_body_that_the_app_does_not_read_is_no_bad_gateway(url):
+    """An unknown session answers at once; uWSGI alone would reset the connection, nginx say 502."""
+
+    async def statuses() -> set[int]:
+        address = f"{url}/socket.io/?EIO=4&transport=polling&sid=unknown"
+        async with aiohttp.ClientSession() as http:
+
+            async def post(size: int) -> int:
+                async with http.post(address, data="4" * size) as answer:
+                    return answer.status
+
+            return set(await asyncio.gather(*(post(size) for size in [1, 5000, 100000] * 20)))
+
+    assert asyncio.run(statuses()) == {400}
+
+
 def test_the_origin_is_warned_about_and_nothing_changes(host):
     done = site(name_of(host))
     assert done.returncode == 0, done.stdout
@@ -69,6 +85,7 @@ def test_the_ini_is_as_the_article_has_it(host):
         "chmod-socket = 666",
         "listen = 1024",
         "buffer-size = 8192",
+        "post-buffering = 8192",
         "websocket-max-size = 977",
         "disable-logging = true",
         "log-reopen = true",
