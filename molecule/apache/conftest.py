@@ -28,11 +28,13 @@ def url(host: Any, published: Callable[[str, int], str]) -> Callable[[str], str]
     return lambda app: f"http://{published(name_of(host), PORTS[app])}"
 
 
-async def _session(url: str, transports: list[str] | None) -> dict[str, Any]:
+async def _session(
+    url: str, transports: list[str] | None, headers: dict[str, str] | None
+) -> dict[str, Any]:
     client = socketio.AsyncClient(reconnection=False)
     seen: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     client.on("whoami", seen.set_result)
-    await client.connect(url, transports=transports, wait_timeout=5)
+    await client.connect(url, headers or {}, transports=transports, wait_timeout=5)
     try:
         # Three calls, each a request of its own when there is no WebSocket.
         answers = [await client.call("echo", number, timeout=5) for number in range(3)]
@@ -45,9 +47,11 @@ async def _session(url: str, transports: list[str] | None) -> dict[str, Any]:
         await client.disconnect()
 
 
-def python_client(url: str, transports: list[str] | None = None) -> dict[str, Any]:
-    """Connect with python-socketio, by default polling and then the upgrade."""
-    return asyncio.run(asyncio.wait_for(_session(url, transports), 20))
+def python_client(
+    url: str, transports: list[str] | None = None, headers: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Connect with python-socketio, by default polling and then the upgrade, without cookies."""
+    return asyncio.run(asyncio.wait_for(_session(url, transports, headers), 20))
 
 
 def javascript_client(url: str) -> tuple[int, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Answers every request with its own head."""
 
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -12,7 +13,10 @@ class Mirror(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(head)
 
-    do_GET = do_POST = answer
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        if not name.startswith("do_"):
+            raise AttributeError(name)
+        return self.answer
 
 
 ThreadingHTTPServer(("127.0.0.1", 5002), Mirror).serve_forever()

@@ -53,7 +53,7 @@ def test_a_free_name_and_port_pass(host):
             {"apache_server_name": ["*.mirror.example.test"], "apache_port": 8080},
             "flask-socketio-mirror.conf serves that name on port 8080",
         ),
-        ({"apache_port": 5002}, "python3 listens there already; one program is"),
+        ({"apache_port": 5002}, "listens there already; one program is"),
     ],
 )
 def test_settings(host, variables, message):
@@ -62,7 +62,10 @@ def test_settings(host, variables, message):
 
 def test_an_apache_that_is_too_old(host, prepared):
     wrapper = "/usr/local/sbin/apache2ctl"
-    text = '#!/bin/sh\\n[ "$1" = -V ] && exec echo "Server version: Apache/2.4.38"\\nexec /usr/sbin/apache2ctl "$@"\\n'
+    text = (
+        '#!/bin/sh\\n[ "$1" = -V ] && exec echo "Server version: Apache/2.4.38"\\n'
+        'exec /usr/sbin/apache2ctl "$@"\\n'
+    )
     prepared(f"printf '{text}' > {wrapper} && chmod 755 {wrapper}", f"rm {wrapper}")
     refused(host, "The host's Apache is '2.4.38': it cannot pass WebSockets on", apache_port=8099)
 

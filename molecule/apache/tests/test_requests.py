@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 CURL = "curl -sg -H 'Host: mirror.example.test' "
-FORGED = " ".join(
-    f"-H '{name}: forged'"
-    for name in ("X-Forwarded-Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP")
-)
+NAMES = ("X-Forwarded-Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Real-IP")
+FORGED = " ".join(f"-H '{name}: forged'" for name in NAMES)
 
 
 def headers(host, options: str) -> dict[str, str]:
@@ -22,7 +20,7 @@ def headers(host, options: str) -> dict[str, str]:
         "",
         f"{FORGED} -H 'Forwarded: for=forged'",
         # What Connection names, a proxy drops: the client must not choose what that is.
-        f"{FORGED} -H 'Connection: X-Forwarded-Host, X-Forwarded-For, X-Forwarded-Proto, X-Real-IP'",
+        f"{FORGED} -H 'Connection: {', '.join(NAMES)}'",
     ],
 )
 def test_forwarded_headers_are_apaches_own(host, options):

@@ -85,13 +85,37 @@ def test_with_the_app_stopped_it_notices_and_comes_back_at_once(host, url):
     assert python_client(url("whoami"))["answers"] == FULL
 
 
-def test_polling_clients_stay_with_one_of_two_instances(url):
-    seen = [python_client(url("twins"), ["polling"]) for _ in range(10)]
-    assert [client["answers"] for client in seen] == [FULL] * 10
+def route(url: str) -> str:
+    """The cookie that a new browser gets with the page."""
+
+    async def get() -> str:
+        async with aiohttp.ClientSession() as http, http.get(url) as page:
+            assert page.status == 200
+            return page.cookies["socketio_twins"].OutputString()
+
+    return asyncio.run(get()).split(";")[0]
+
+
+def test_browsers_stay_with_the_instance_of_their_page(url):
+    routes = [route(url("twins")) for _ in range(6)]
+    seen = [python_client(url("twins"), ["polling"], {"Cookie": one}) for one in routes]
+    assert [client["answers"] for client in seen] == [FULL] * 6
+    assert {client["instance"] for client in seen} == {"unix", "tcp"}
+    assert len({(one, client["instance"]) for one, client in zip(routes, seen, strict=True)}) == 2
+
+
+def test_clients_without_cookies_stay_with_one_instance_by_their_address(url):
+    seen = [python_client(url("twins"), ["polling"]) for _ in range(4)]
+    assert [client["answers"] for client in seen] == [FULL] * 4
+    assert len({client["instance"] for client in seen}) == 1
+
+
+def test_clients_of_websocket_only_are_spread(url):
+    seen = [python_client(url("twins"), ["websocket"]) for _ in range(4)]
     assert {client["instance"] for client in seen} == {"unix", "tcp"}
 
 
-def test_without_the_sticky_route_they_fail(url, changed_site):
+def test_without_the_sticky_route_polling_fails(url, changed_site):
     changed_site("twins", "s/ stickysession=\\w+//")
     failed = 0
     for _ in range(4):
@@ -129,7 +153,7 @@ async def websockets(url: str, count: int, then=None) -> int:
         async with asyncio.timeout(40):
             answers = [await socket.receive_str() for socket in opened]
         assert all(text.startswith("0{") for text in handshakes)
-        return sum(text.startswith("40{") for text in answers)
+        return sum(text.startswith("4") for text in answers)
 
 
 def test_it_holds_more_websockets_than_the_package_can(url):

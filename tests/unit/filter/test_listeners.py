@@ -4,7 +4,7 @@ from __future__ import annotations
 from ansible_collections.realtime.flask_socketio.plugins.filter.listeners import listeners
 
 SS = """\
-LISTEN 0      511          0.0.0.0:80        0.0.0.0:* users:(("nginx",pid=8,fd=5),("nginx",pid=7,fd=5))
+LISTEN 0      511    0.0.0.0:80        0.0.0.0:* users:(("nginx",pid=8,fd=5),("nginx",pid=7,fd=5))
 LISTEN 0      511             [::]:80           [::]:* users:(("nginx",pid=8,fd=6))
 LISTEN 0      4096   127.0.0.11%lo:8080      0.0.0.0:*
 LISTEN 0      511                *:443             *:* users:(("apache2",pid=3,fd=4))
