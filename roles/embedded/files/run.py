@@ -1,13 +1,15 @@
 """Serve a Flask-SocketIO application with socketio.run(), patched before it is imported.
 
-    python run.py --async-mode gevent|eventlet|threading --host ADDRESS --port NUMBER
+    python run.py --async-mode gevent|eventlet|threading --bind HOST:PORT|unix:PATH
         [--connections NUMBER] [--patch] [--debug] module:callable
 
-Starts in the application's directory. SIGTERM ends it with status 0.
+Starts in the application's directory. SIGTERM ends it with status 0. Only threading, which makes
+socketio.run() start Werkzeug's server, can listen on a unix socket.
 """
 
 import argparse
 import importlib
+import os
 import runpy
 import signal
 import sys
@@ -65,11 +67,29 @@ def leave_on_sigterm(async_mode):
     signal.signal(signal.SIGTERM, leave)
 
 
+def open_to_the_proxy():
+    """Let everybody connect to Werkzeug's unix socket, whose directory decides who gets there.
+
+    The application keeps the unit's umask.
+    """
+    from werkzeug.serving import BaseWSGIServer
+
+    bind = BaseWSGIServer.server_bind
+
+    def server_bind(server):
+        umask = os.umask(0o111)
+        try:
+            bind(server)
+        finally:
+            os.umask(umask)
+
+    BaseWSGIServer.server_bind = server_bind
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--async-mode", required=True, choices=("gevent", "eventlet", "threading"))
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--bind", required=True, metavar="ADDRESS")
     parser.add_argument("--connections", type=int, default=10000)
     parser.add_argument("--patch", action="store_true")
     parser.add_argument("--debug", action="store_true")
@@ -83,15 +103,23 @@ def main():
     sys.path[0] = str(Path.cwd())
     app = load(arguments.target)
     leave_on_sigterm(arguments.async_mode)
-    # Never Flask's debugger and reloader, whatever app.debug says: they run code for visitors.
-    app.extensions["socketio"].run(
-        app,
-        host=arguments.host,
-        port=arguments.port,
-        debug=False,
-        use_reloader=False,
-        **server_options(arguments.async_mode, arguments.connections, arguments.debug),
-    )
+    host, _, port = arguments.bind.rpartition(":")
+    path = Path(port) if host == "unix" else None
+    if path:
+        open_to_the_proxy()
+    try:
+        # Never Flask's debugger and reloader, whatever app.debug says: they run code for visitors.
+        app.extensions["socketio"].run(
+            app,
+            host=f"unix://{path}" if path else host,
+            port=0 if path else int(port),
+            debug=False,
+            use_reloader=False,
+            **server_options(arguments.async_mode, arguments.connections, arguments.debug),
+        )
+    finally:
+        if path:
+            path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

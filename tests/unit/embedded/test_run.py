@@ -8,12 +8,14 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import socketio
 
@@ -23,6 +25,7 @@ FILES = [
     ROLES / "_instances" / "files" / "debug_logging.py",
 ]
 APP = """
+import os
 import threading
 
 from flask import Flask
@@ -43,13 +46,20 @@ def echo(data):
     return data
 
 
+@socketio.on("umask")
+def umask(_data):
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
 def create_app():
     return app
 """
 
 
 class Launched:
-    def __init__(self, directory: Path, mode: str, *options: str) -> None:
+    def __init__(self, directory: Path, mode: str, *options: str, unix: bool = False) -> None:
         files = directory / "generation"
         files.mkdir()
         for file in FILES:
@@ -58,9 +68,11 @@ class Launched:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        command = [sys.executable, files / "run.py", f"--async-mode={mode}", "--host=127.0.0.1"]
+        self.socket = directory / "s" if unix else None
+        address = f"unix:{self.socket}" if unix else f"127.0.0.1:{self.port}"
+        command = [sys.executable, files / "run.py", f"--async-mode={mode}"]
         self.process = subprocess.Popen(
-            [*command, f"--port={self.port}", *options, "chat:create_app()"],
+            [*command, f"--bind={address}", *options, "chat:create_app()"],
             cwd=directory,
             env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
             stdout=subprocess.PIPE,
@@ -70,7 +82,9 @@ class Launched:
 
     async def session(self, event: str, *, stop: bool = False) -> Any:
         """Connect, emit, return the acknowledgement; with stop, ask the server to end meanwhile."""
-        client = socketio.AsyncClient(reconnection=False)
+        connector = aiohttp.UnixConnector(str(self.socket)) if self.socket else None
+        http = aiohttp.ClientSession(connector=connector)
+        client = socketio.AsyncClient(reconnection=False, http_session=http)
         for _attempt in range(200):
             try:
                 await client.connect(f"http://127.0.0.1:{self.port}", wait_timeout=5)
@@ -87,6 +101,7 @@ class Launched:
             return answer
         finally:
             await client.disconnect()
+            await http.close()
 
     def output(self) -> str:
         assert self.process.stdout is not None
@@ -97,8 +112,8 @@ class Launched:
 def launch(tmp_path: Path) -> Iterator[Any]:
     launched: list[Launched] = []
 
-    def start(mode: str, *options: str) -> Launched:
-        launched.append(Launched(tmp_path, mode, *options))
+    def start(mode: str, *options: str, unix: bool = False) -> Launched:
+        launched.append(Launched(tmp_path, mode, *options, unix=unix))
         return launched[-1]
 
     yield start
@@ -117,6 +132,20 @@ def test_it_serves_and_ends_on_sigterm_with_a_websocket_open(
     assert asyncio.run(server.session("echo", stop=True)) == "hello"
     assert server.process.returncode == 0
     assert "Traceback" not in server.output()
+
+
+def test_werkzeug_listens_on_a_socket_that_the_proxy_may_use(launch: Any) -> None:
+    umask = os.umask(0o027)
+    try:
+        server = launch("threading", unix=True)
+    finally:
+        os.umask(umask)
+    assert asyncio.run(server.session("echo")) == "hello"
+    assert stat.S_IMODE(server.socket.stat().st_mode) == 0o666
+    assert asyncio.run(server.session("umask")) == 0o027
+    server.process.terminate()
+    assert server.process.wait(15) == 0
+    assert not server.socket.exists()
 
 
 @pytest.mark.parametrize(("options", "patched"), [((), False), (("--patch",), True)])
