@@ -329,6 +329,18 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         steps="event",
+        seen=r"with binary data",
+        cause=(
+            "the server loses binary data, as uWSGI does over websocket when it begins with a byte "
+            "of 0x30 or above, or the app's handler for this event fails"
+        ),
+        remedy=(
+            "send the same data as text: if that is acknowledged, leave uwsgi_websocket at "
+            "'simple-websocket', or use another server"
+        ),
+    ),
+    Cause(
+        steps="event",
         seen=r"refused the anonymous",
         cause="the app wants credentials",
         remedy="give them in auth or headers, or leave event out",

@@ -76,6 +76,14 @@ options:
   event_data:
     description: Data of O(event).
     type: raw
+  event_binary:
+    description:
+      - Send O(event_data), which is then a text, as binary data in UTF-8.
+      - >-
+        Shows what uWSGI's own WebSocket frames lose: binary data that begins with a byte of 0x30,
+        the digit V(0), or above.
+    type: bool
+    default: false
   transports:
     description:
       - Transports that the app allows. Steps that need another one are skipped.
@@ -144,6 +152,13 @@ EXAMPLES = r"""
     event: join
     event_data:
       room: lobby
+
+- name: Check that binary data arrives, with an event that the app acknowledges
+  realtime.flask_socketio.socketio_probe:
+    url: https://chat.example.org
+    event: upload
+    event_data: "0123"
+    event_binary: true
 
 - name: Check an app that allows websocket only
   realtime.flask_socketio.socketio_probe:
@@ -541,6 +556,8 @@ class Probe:
             raise BadOptionError("timeout must be above 0 and wait not below it")
         if params["event_data"] is not None and not params["event"]:
             raise BadOptionError("event_data needs event")
+        if params["event_binary"] and not isinstance(params["event_data"], str):
+            raise BadOptionError("event_binary needs event_data that is a text")
         self.transports: list[str] = params["transports"]
         if not self.transports:
             raise BadOptionError("transports must name at least one transport")
@@ -548,6 +565,10 @@ class Probe:
         self.headers = {str(k): str(v) for k, v in (params["headers"] or {}).items()}
         self.event: str | None = params["event"]
         self.event_data: t.Any = params["event_data"]
+        self.event_name = f"event '{self.event}'"
+        if params["event_binary"]:
+            self.event_data = self.event_data.encode()
+            self.event_name += " with binary data"
         self.timeout: float = params["timeout"]
         self.wait: float = params["wait"]
         self.tls = (
@@ -640,7 +661,7 @@ class Probe:
     def silence(self, name: str, seconds: str) -> ProbeError:
         """What to say when the time of a step is up."""
         if name == "event":
-            return ProbeError(f"no acknowledgement of event '{self.event}' within {seconds}")
+            return ProbeError(f"no acknowledgement of {self.event_name} within {seconds}")
         if name == "disconnect":
             return ProbeError(f"the session did not end within {seconds}")
         return self.wire.silence(seconds)
@@ -785,9 +806,9 @@ class Probe:
         )
         await asyncio.wait({call, client.eio.read_loop_task}, return_when=asyncio.FIRST_COMPLETED)
         if not call.done():
-            raise ProbeError(f"the connection was cut before event '{self.event}' was acknowledged")
+            raise ProbeError(f"the connection was cut before {self.event_name} was acknowledged")
         await call
-        return f"event '{self.event}' acknowledged"
+        return f"{self.event_name} acknowledged"
 
     async def step_disconnect(self) -> str:
         client = self.open_client()
@@ -912,6 +933,7 @@ def main() -> None:
             "headers": {"type": "dict", "no_log": True},
             "event": {"type": "str"},
             "event_data": {"type": "raw"},
+            "event_binary": {"type": "bool", "default": False},
             "transports": {
                 "type": "list",
                 "elements": "str",

@@ -415,6 +415,15 @@ def test_an_app_that_fails_when_a_client_connects(good: dict[str, Any]) -> None:
     assert "the app raised an error" in result["cause"]
 
 
+def test_an_event_may_carry_binary_data(good: dict[str, Any]) -> None:
+    said = {"event": "echo", "event_data": "0123", "event_binary": True}
+    result = probe(unix_socket=good["unix_socket"], **said)
+    assert results(result) == expected(skipped=())
+    lost = probe(unix_socket=good["unix_socket"], timeout=SHORT, **said | {"event": "failing"})
+    assert results(lost) == expected("event")
+    assert "the server loses binary data" in lost["cause"]
+
+
 @pytest.mark.parametrize("event", ["failing", "unknown"])
 def test_an_event_that_is_not_acknowledged(good: dict[str, Any], event: str) -> None:
     result = probe(unix_socket=good["unix_socket"], event=event, timeout=SHORT)
