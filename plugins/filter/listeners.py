@@ -38,11 +38,11 @@ _PROGRAM = re.compile(r'\("([^"]+)",pid=')
 
 
 def listeners(ss: str) -> list[dict[str, Any]]:
-    """Return port and program of each listener; a program that ss does not name is unknown."""
+    """Return port and program of each listener, "another program" where ss names none."""
     found: list[dict[str, Any]] = []
     for line in ss.splitlines():
         if match := _LINE.fullmatch(line.strip()):
-            for program in _PROGRAM.findall(match["users"]) or ["an unknown program"]:
+            for program in _PROGRAM.findall(match["users"]) or ["another program"]:
                 listener = {"port": int(match["port"]), "program": program}
                 if listener not in found:
                     found.append(listener)

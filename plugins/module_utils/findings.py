@@ -78,7 +78,7 @@ def refusal(target: str, error: dict[str, Any]) -> str:
 
 def _worker_sentence(worker: str, error: str, versions: dict[str, str]) -> str:
     """Return why gunicorn can't load its worker, and the remedy."""
-    if "packaging" not in versions:
+    if "packaging" in error and "packaging" not in versions:
         remedy = "add packaging to the requirements"
     elif worker == "eventlet" and "eventlet" in versions:
         remedy = (
@@ -91,12 +91,17 @@ def _worker_sentence(worker: str, error: str, versions: dict[str, str]) -> str:
 
 
 def findings(
-    app: dict[str, Any], versions: dict[str, str], async_mode: str, server: str
+    app: dict[str, Any],
+    versions: dict[str, str],
+    async_mode: str,
+    server: str,
+    instances: int = 1,
 ) -> list[str]:
     """Return a sentence with its remedy for each contradiction of the app and its server.
 
     app: the inspector's facts; versions: of installed packages; async_mode: the one that the
-    server can run; server: how the server is called in messages.
+    server can run; server: how the server is called in messages; instances: how many processes
+    are to serve the application.
     """
     found = []
     if re.fullmatch(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*", app["path"]) is None:
@@ -127,6 +132,13 @@ def findings(
         found.append(
             "the app's Socket.IO server offers no WebSocket, because simple-websocket is missing: "
             "add simple-websocket to the requirements."
+        )
+    if instances > 1 and not app["has_queue"]:
+        found.append(
+            f"app_instances is {instances}, but the app has no message queue, without which a "
+            "broadcast reaches the clients of one instance only: write "
+            "SocketIO(message_queue=os.environ.get('SOCKETIO_MESSAGE_QUEUE')) and give its URL in "
+            "app_environment, or set app_instances to 1."
         )
     if app["missing_queue_client"]:
         found.append(

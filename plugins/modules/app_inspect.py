@@ -55,6 +55,10 @@ options:
     description: What the server is called in messages.
     type: str
     required: true
+  instances:
+    description: How many processes are to serve the application on this host.
+    type: int
+    default: 1
   timeout:
     description: Seconds after which the question is given up.
     type: int
@@ -102,6 +106,12 @@ app:
     has_queue:
       description: Whether the client manager reaches other processes.
       type: bool
+    missing_queue_client:
+      description: The package that the client manager will miss when it connects; none else.
+      type: str
+    patched:
+      description: Whether sockets are monkey patched; none where they need not be.
+      type: bool
     ping_interval:
       description: Seconds, with the grace period.
       type: int
@@ -117,6 +127,18 @@ app:
     websocket:
       description: Whether the server accepts the websocket transport.
       type: bool
+    websocket_driver:
+      description: Whether what the async_mode needs for WebSocket is installed.
+      type: bool
+    uwsgi_has_ssl:
+      description: Whether the uWSGI that asked was built with SSL; none outside of uWSGI.
+      type: bool
+    worker:
+      description: The class of gunicorn's worker; none with another server.
+      type: str
+    worker_error:
+      description: Why gunicorn can't load that worker; none when it can.
+      type: str
 versions:
   description: Versions of the installed packages that decide what works.
   type: dict
@@ -146,6 +168,7 @@ def main() -> None:
             "properties": {"type": "list", "elements": "str", "default": []},
             "async_mode": {"type": "str", "required": True},
             "server": {"type": "str", "required": True},
+            "instances": {"type": "int", "default": 1},
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
@@ -187,7 +210,9 @@ def main() -> None:
         module.exit_json(refusal=refusal(p["target"], answer["error"]), versions=answer["versions"])
     for warning in warnings(answer["app"], answer["versions"], p["server"]):
         module.warn(warning)
-    found = findings(answer["app"], answer["versions"], p["async_mode"], p["server"])
+    found = findings(
+        answer["app"], answer["versions"], p["async_mode"], p["server"], p["instances"]
+    )
     if found:
         module.exit_json(refusal=f"app_module {p['target']!r}: " + "\n".join(found), **answer)
     module.exit_json(changed=False, **answer)

@@ -93,7 +93,7 @@ def explain(error):
     if isinstance(error, ValueError) and str(error) == "Invalid async_mode specified":
         mode = requested_async_mode(error)
         return {"kind": "async_mode", "message": f"async_mode={mode!r}", "async_mode": mode}
-    client = re.match(r"(\w+) package is not installed", str(error))
+    client = re.match(r"([\w-]+) package is not installed", str(error))
     if isinstance(error, RuntimeError) and client:
         return {"kind": "queue_client", "message": client[1].lower()}
     return {

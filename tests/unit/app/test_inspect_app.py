@@ -68,6 +68,7 @@ def test_a_good_app_with_the_defaults(write: Any) -> None:
         "cors_allowed_origins": None,
         "websocket": True,
         "websocket_driver": True,
+        "uwsgi_has_ssl": None,
         "worker": None,
         "worker_error": None,
     }

@@ -14,7 +14,7 @@ LISTEN 0      511                *:443             *:* users:(("apache2",pid=3,f
 def test_each_program_once_for_each_port() -> None:
     assert listeners(SS) == [
         {"port": 80, "program": "nginx"},
-        {"port": 8080, "program": "an unknown program"},
+        {"port": 8080, "program": "another program"},
         {"port": 443, "program": "apache2"},
     ]
 

@@ -120,7 +120,7 @@ def test_an_app_that_fits_its_server(app: dict[str, Any]) -> None:
         ),
         (
             {"worker": "eventlet", "worker_error": "not found"},
-            {"gunicorn": "27.0.1", "packaging": "26", "eventlet": "0.41"},
+            {"gunicorn": "27.0.1", "eventlet": "0.41"},
             "gunicorn 27.0.1 can't load its worker 'eventlet' (not found): gunicorn 26 removed it;",
         ),
         (
@@ -198,3 +198,9 @@ def test_uwsgi_without_ssl_is_refused() -> None:
     (sentence,) = findings(UWSGI | {"uwsgi_has_ssl": False}, {}, "gevent_uwsgi", "uwsgi")
     assert "without SSL" in sentence
     assert "set uwsgi_source to 'distribution' or 'pypi'" in sentence
+
+
+def test_several_instances_need_a_queue() -> None:
+    (sentence,) = findings(APP, {}, "gevent", "gunicorn", 4)
+    assert sentence.startswith("app_instances is 4, but the app has no message queue, without")
+    assert findings(APP | {"has_queue": True}, {}, "gevent", "gunicorn", 4) == []
