@@ -56,4 +56,4 @@ def test_apache_runs_and_starts_with_the_host(host):
 
 def test_only_the_front_door_listens_to_others(host):
     seen = host.check_output("ss -Hltn | awk '{print $4}' | grep -v '^127\\.' | sort").split()
-    assert {address.rsplit(":", 1)[1] for address in seen} == {"80", "8080"}
+    assert {address.rsplit(":", 1)[1] for address in seen} == {"22", "80", "8080"}

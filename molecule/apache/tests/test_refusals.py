@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import playbook, python_client
+from conftest import one_host
+from stack import python_client
 
 testinfra_hosts = ["debian12"]
 PREFLIGHT = "molecule/apache/tests/preflight.yml"
@@ -24,14 +25,14 @@ def prepared(host):
 
 
 def refused(host, message: str, name: str = PREFLIGHT, **variables) -> None:
-    code, said = playbook(host, name, **variables)
+    code, said = one_host(host, name, **variables)
     assert code != 0
     assert message in said, said
 
 
 def test_a_free_name_and_port_pass(host):
-    assert playbook(host, PREFLIGHT, apache_server_name=["free.example.test"])[0] == 0
-    assert playbook(host, PREFLIGHT, apache_port=8099)[0] == 0
+    assert one_host(host, PREFLIGHT, apache_server_name=["free.example.test"])[0] == 0
+    assert one_host(host, PREFLIGHT, apache_port=8099)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,9 @@ def test_a_free_name_and_port_pass(host):
         ({"apache_server_name": ["a;b"]}, "apache_server_name is ['a;b']: a list of host names"),
         ({"apache_server_name": []}, "a list with at least one host name"),
         ({"apache_port": 0}, "apache_port is 0: a TCP port"),
+        # As -e apache_port=70000 gives it.
+        ({"apache_port": "70000"}, "apache_port is '70000': a TCP port"),
+        ({"apache_protocol": "uwsgi"}, "by HTTP only; set uwsgi_protocol to 'http'"),
         ({"apache_max_connections": 90000}, "a thread each, from 1 to 20000; nginx can hold more"),
         ({"apache_client_max_body_size": "10 MB"}, "a size as nginx has it"),
         ({"apache_read_timeout": 0}, "seconds, at least 1"),

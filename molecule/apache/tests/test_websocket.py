@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from typing import Any
 
 import aiohttp
 import pytest
 import socketio.exceptions
-from conftest import PORTS, SITES, javascript_client, playbook, python_client
+from conftest import PORTS, SITES, one_host
+from stack import javascript_client, python_client
 
 FULL = [0, 1, 2]
 
@@ -47,7 +51,7 @@ def stopped(host) -> Iterator:
 
 @pytest.mark.parametrize("app", PORTS)
 def test_python_client_is_upgraded(url, app):
-    seen = python_client(url(app))
+    seen = python_client(url(app), payloads=FULL)
     assert (seen["transport"], seen["answers"]) == ("websocket", FULL)
 
 
@@ -58,7 +62,7 @@ def test_javascript_client_is_upgraded(url, app):
 
 
 def test_verify_playbook_passes(host):
-    code, said = playbook(host, "playbooks/verify.yml")
+    code, said = one_host(host, "playbooks/verify.yml")
     assert code == 0, said
     assert "websocket reached at http://localhost:80/socket.io" in said
 
@@ -68,7 +72,7 @@ def test_without_upgrade_everything_notices(host, url, changed_site):
     assert python_client(url("whoami"))["transport"] == "polling"
     code, said = javascript_client(url("whoami"))
     assert (code, said["transports"]) == (1, ["polling"])
-    code, said = playbook(host, "playbooks/verify.yml")
+    code, said = one_host(host, "playbooks/verify.yml")
     assert code != 0
     assert re.search(r"failed at step '+upgrade", said), said
 
@@ -82,7 +86,7 @@ def test_with_the_app_stopped_it_notices_and_comes_back_at_once(host, url):
         host.check_output("systemctl start whoami.target")
         waiting = "until test -S /run/whoami/*.sock; do sleep 0.1; done"
         host.check_output("timeout 30 bash -c %s", waiting)
-    assert python_client(url("whoami"))["answers"] == FULL
+    assert python_client(url("whoami"))["transport"] == "websocket"
 
 
 def route(url: str) -> str:
@@ -98,21 +102,29 @@ def route(url: str) -> str:
 
 def test_browsers_stay_with_the_instance_of_their_page(url):
     routes = [route(url("twins")) for _ in range(6)]
-    seen = [python_client(url("twins"), ["polling"], {"Cookie": one}) for one in routes]
+    polling = functools.partial(python_client, url("twins"), ["polling"], payloads=FULL)
+    seen = [polling(headers={"Cookie": one}) for one in routes]
     assert [client["answers"] for client in seen] == [FULL] * 6
-    assert {client["instance"] for client in seen} == {"unix", "tcp"}
-    assert len({(one, client["instance"]) for one, client in zip(routes, seen, strict=True)}) == 2
+    instances = [client["whoami"]["instance"] for client in seen]
+    assert set(instances) == {"unix", "tcp"}
+    assert len(set(zip(routes, instances, strict=True))) == 2
 
 
 def test_clients_without_cookies_stay_with_one_instance_by_their_address(url):
-    seen = [python_client(url("twins"), ["polling"]) for _ in range(4)]
+    seen = [python_client(url("twins"), ["polling"], payloads=FULL) for _ in range(4)]
     assert [client["answers"] for client in seen] == [FULL] * 4
-    assert len({client["instance"] for client in seen}) == 1
+    assert len({client["whoami"]["instance"] for client in seen}) == 1
 
 
 def test_clients_of_websocket_only_are_spread(url):
-    seen = [python_client(url("twins"), ["websocket"]) for _ in range(4)]
-    assert {client["instance"] for client in seen} == {"unix", "tcp"}
+    """At the same time, because the instance with the fewest open connections gets the next one."""
+
+    def client(_number: int) -> dict[str, Any]:
+        return python_client(url("twins"), ["websocket"], payloads=range(50))
+
+    with ThreadPoolExecutor(8) as pool:
+        seen = list(pool.map(client, range(8)))
+    assert {client["whoami"]["instance"] for client in seen} == {"unix", "tcp"}
 
 
 def test_without_the_sticky_route_polling_fails(url, changed_site):
@@ -120,7 +132,7 @@ def test_without_the_sticky_route_polling_fails(url, changed_site):
     failed = 0
     for _ in range(4):
         try:
-            python_client(url("twins"), ["polling"])
+            failed += python_client(url("twins"), ["polling"], payloads=FULL)["answers"] != FULL
         except (socketio.exceptions.SocketIOError, TimeoutError):
             failed += 1
     assert failed > 0
@@ -129,7 +141,7 @@ def test_without_the_sticky_route_polling_fails(url, changed_site):
 def test_the_other_instance_serves_when_one_is_down(url, stopped):
     stopped("twin@unix")
     for _ in range(4):
-        assert python_client(url("twins"))["instance"] == "tcp"
+        assert python_client(url("twins"))["whoami"]["instance"] == "tcp"
 
 
 async def websockets(url: str, count: int, then=None) -> int:

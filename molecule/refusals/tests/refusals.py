@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
+from stack import playbook
 
-PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 FATAL = re.compile(
     r"^fatal: \[(\S+?)(?: -> \S+)?\]: FAILED! =>\s*\n((?:(?:    .*)?\n)+)", re.MULTILINE
 )
@@ -62,26 +60,7 @@ class Run:
 
 def deploy(*arguments: str, **variables: Any) -> Run:
     """Run site.yml with extra variables; what it prints is read as a person reads it."""
-    done = subprocess.run(
-        [
-            "ansible-playbook",
-            f"--inventory={os.environ['MOLECULE_INVENTORY_FILE']}",
-            f"--extra-vars={json.dumps(variables)}",
-            *arguments,
-            "playbooks/site.yml",
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=PROJECT,
-        # With the configuration that the collection ships, not molecule's.
-        env=os.environ
-        | {
-            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-            "ANSIBLE_FORCE_COLOR": "0",
-            "ANSIBLE_NOCOLOR": "1",
-        },
-    )
+    done = playbook("playbooks/site.yml", *arguments, **variables)
     return read(done.returncode, done.stdout)
 
 

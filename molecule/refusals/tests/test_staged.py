@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from refusals import PROJECT, deploy, difference, snapshot
+from refusals import deploy, difference, snapshot
+from stack import PROJECT
 
 testinfra_hosts = ["node1"]
 

@@ -17,8 +17,8 @@ EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 # What the server's role adds to every app's requirements.
 SERVER = yaml.safe_load((PROJECT / "roles/gunicorn/vars/main.yml").read_text(encoding="utf-8"))[
-    "gunicorn_requirements"
-]
+    "__gunicorn_rows"
+]["gevent"]["requirements"]
 # Of an OpenSSH key; all keys of a kind begin alike.
 KEY_LINE = 3
 # Everything that a task could have written, on disk and in the tmpfs.

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
-from pathlib import Path
+
+from stack import playbook
 
 testinfra_hosts = ["node1"]
 
 APP = "fetched"
 # Its name begins with that app's.
 OTHER = "fetched-by-git"
-PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 # What changes by itself, and by Ansible's way of working.
 RESTLESS = re.compile(
     r"/(root/\.ansible|run/(systemd|user|log)|tmp|var/lib/systemd|var/log/journal)(/|$)"
@@ -48,20 +46,8 @@ def units(host):
 
 def reset():
     """Reset the app; return the number of changes."""
-    done = subprocess.run(
-        [
-            "ansible-playbook",
-            f"--inventory={os.environ['MOLECULE_INVENTORY_FILE']}",
-            f"--extra-vars=app_name={APP}",
-            PROJECT / "playbooks/reset.yml",
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=os.environ | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = playbook("playbooks/reset.yml", app_name=APP)
+    assert done.returncode == 0, done.stdout
     recap = re.search(r"^node1 .* changed=(\d+) .* failed=0 ", done.stdout, re.MULTILINE)
     assert recap, done.stdout
     return int(recap[1])

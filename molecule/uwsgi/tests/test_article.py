@@ -6,7 +6,8 @@ import asyncio
 
 import aiohttp
 import pytest
-from conftest import PAYLOADS, TRANSPORTS, echo, name_of, site, state
+from conftest import PAYLOADS, TRANSPORTS, echo, site, state
+from stack import name_of
 
 testinfra_hosts = ["debian13", "wheel12"]
 
@@ -47,21 +48,19 @@ def test_a_body_that_the_app_does_not_read_is_no_bad_gateway(url):
     assert asyncio.run(statuses()) == {400}
 
 
-def test_the_origin_is_warned_about_and_nothing_changes(host):
-    done = site(name_of(host))
+def test_the_origin_is_warned_about_and_nothing_changes():
+    done = site("debian13,wheel12")
     assert done.returncode == 0, done.stdout
-    assert "cors_allowed_origins is '*'" in done.stdout + done.stderr
-    assert "changed=0" in done.stdout
+    # Once: Ansible does not repeat a warning for the next host.
+    assert "cors_allowed_origins is '*'" in done.stdout
+    assert done.stdout.count(" changed=0 ") == 2, done.stdout
 
 
 def test_the_ini_is_as_the_article_has_it(host):
     if name_of(host) != "debian13":
         pytest.skip("the other host has the role's own settings")
-    (generation,) = [
-        name
-        for name in host.file("/etc/flask-socketio/article").listdir()
-        if not name.startswith("environment-")
-    ]
+    (unit,) = host.check_output("ls /etc/systemd/system | grep '^article-'").split()
+    generation = unit.removeprefix("article-").removesuffix("@.service")
     release = host.file("/opt/article/current").linked_to
     ini = host.file(f"/etc/flask-socketio/article/{generation}/uwsgi.ini").content_string
     assert ini.splitlines() == [
@@ -110,6 +109,15 @@ REFUSED = {
         },
         ["'threading' but uwsgi runs 'gevent_uwsgi'", "Cannot obtain socket from WSGI environment"],
     ),
+    "eventlet": (
+        {
+            "app_source": "{{ lookup('env', 'MOLECULE_PROJECT_DIRECTORY') }}/examples/whoami",
+            "app_module": "app:app",
+            "app_requirements": ["flask-socketio", "eventlet"],
+            "app_environment": {"SOCKETIO_ASYNC_MODE": "eventlet"},
+        },
+        ["'eventlet' but uwsgi runs 'gevent_uwsgi'", "You need to use the eventlet server."],
+    ),
     "pyuwsgi": (
         {
             "uwsgi_source": "requirements",
@@ -119,6 +127,8 @@ REFUSED = {
     ),
     "app_async_mode": ({"app_async_mode": "gevent"}, ["app_async_mode must be 'gevent_uwsgi'"]),
     "processes": ({"uwsgi_options": {"processes": 4}}, ["set app_instances"]),
+    "import": ({"uwsgi_options": {"import": "tasks"}}, ["the role imports there"]),
+    "wheel": ({"uwsgi_wheel": "/etc/hostname"}, ["a wheel of uwsgi_version 2.0.31"]),
     "http": ({"uwsgi_options": {"http": ":5000"}}, ["set app_bind, app_port and uwsgi_protocol"]),
 }
 
@@ -130,7 +140,7 @@ def test_refused_and_nothing_touched(host, url, name):
     variables, words = REFUSED[name]
     before = state(host, "article")
     done = site("debian13", **variables)
-    said = " ".join((done.stdout + done.stderr).split())
+    said = " ".join((done.stdout).split())
     assert done.returncode != 0
     assert [word for word in words if word not in said] == [], said
     assert state(host, "article") == before

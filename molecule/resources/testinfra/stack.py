@@ -1,0 +1,100 @@
+"""What the tests of deployed stacks share: playbooks, and clients from outside of the hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import socketio
+import socketio.exceptions
+
+PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+
+
+def name_of(host: Any) -> str:
+    """The inventory's name of testinfra's host."""
+    return str(host.check_output("hostname"))
+
+
+def playbook(name: str, *arguments: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+    """Run one of the project's playbooks with extra variables; its errors are in stdout too."""
+    return subprocess.run(
+        [
+            "ansible-playbook",
+            f"--inventory={os.environ['MOLECULE_INVENTORY_FILE']}",
+            f"--extra-vars={json.dumps(variables)}",
+            *arguments,
+            name,
+        ],
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=PROJECT,
+        timeout=300,
+        # With the configuration that the collection ships, not molecule's.
+        env=os.environ
+        | {
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_FORCE_COLOR": "0",
+            "ANSIBLE_NOCOLOR": "1",
+        },
+    )
+
+
+async def _session(
+    url: str, transports: list[str] | None, headers: dict[str, str] | None, payloads: Sequence[Any]
+) -> dict[str, Any]:
+    said: list[dict[str, Any]] = []
+    answers = []
+    # On the session, because the client sends headers of its own with the first request only.
+    async with aiohttp.ClientSession(headers=headers) as http:
+        client = socketio.AsyncClient(reconnection=False, http_session=http)
+        client.on("whoami", said.append)
+        await client.connect(url, transports=transports, wait_timeout=5)
+        transport = client.transport()
+        try:
+            for payload in payloads:
+                answers.append(await client.call("echo", payload, timeout=4))
+        except (socketio.exceptions.TimeoutError, socketio.exceptions.BadNamespaceError):
+            answers.append(None)
+        finally:
+            # Over polling it waits for the next ping when the answer to an event comes before that
+            # to the request which carried it (python-engineio 4.15).
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(client.disconnect(), 1)
+    return {"transport": transport, "answers": answers, "whoami": said[0] if said else None}
+
+
+def python_client(
+    url: str,
+    transports: list[str] | None = None,
+    headers: dict[str, str] | None = None,
+    payloads: Sequence[Any] = ("hello",),
+) -> dict[str, Any]:
+    """Connect with python-socketio, by default polling and then the upgrade, without cookies.
+
+    Returns the transport, the acknowledgement of each payload, none for the first that was lost,
+    and what the example app says of its process.
+    """
+    return asyncio.run(asyncio.wait_for(_session(url, transports, headers, payloads), 20))
+
+
+def javascript_client(url: str) -> tuple[int, dict[str, Any]]:
+    """Connect with socket.io-client; returns the exit code and what it printed."""
+    client = PROJECT / "molecule/resources/js/client.js"
+    done = subprocess.run(
+        ["node", client, url, "--event", "echo", "--data", "hello"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.returncode, json.loads(done.stdout)
