@@ -1,0 +1,64 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""docs/troubleshooting.md has the words of every refusal, so that it is found by searching."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = " ".join((ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8").split())
+PHRASES = (
+    "the module of app_module was not found",
+    "the callable of app_module was not found",
+    "importing it fails",
+    "its factory fails",
+    "importing it starts a server",
+    "it is not a Flask-SocketIO app",
+    "the app gave no answer",
+    "the app's async_mode is",
+    "can't be used here",
+    "the app's Socket.IO server refuses WebSocket",
+    "the app's Socket.IO server offers no WebSocket, because simple-websocket is missing",
+    "gevent-websocket is installed",
+    "can't load its worker",
+    "its message queue needs a package that is not installed",
+    "the app's message queue needs the package",
+    "the app has a message queue, and",
+    "but the app has no message queue",
+    "uWSGI was built without SSL",
+    "Cannot obtain socket from WSGI environment",
+    "You need to use the eventlet server",
+    "under uWSGI app_async_mode must be 'gevent_uwsgi'",
+    "leave it out or set it to 1",
+    "clients; set app_instances",
+    "Apache passes WebSockets on by HTTP only",
+    "listens there already",
+    "serves that name on port",
+    "which is made for development",
+    "can't listen on a unix socket",
+    "the app's Socket.IO path",
+)
+
+
+def spoken() -> str:
+    """What the code can say: its texts, joined where a line's end parts them."""
+    texts = []
+    for path in (*ROOT.glob("plugins/**/*.py"), *ROOT.glob("roles/**/*.yml")):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".py":
+            nodes = [n.value for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Constant)]
+            text = "\n".join(value for value in nodes if isinstance(value, str))
+        texts.append(text)
+    return " ".join("\n".join(texts).split())
+
+
+SPOKEN = spoken()
+
+
+@pytest.mark.parametrize("phrase", PHRASES)
+def test_a_refusal_is_said_and_explained(phrase: str) -> None:
+    assert phrase in SPOKEN
+    assert phrase.lower() in DOCS.lower()
