@@ -15,6 +15,7 @@ socketio = SocketIO(
     app,
     async_mode=os.environ.get("SOCKETIO_ASYNC_MODE"),
     message_queue=os.environ.get("SOCKETIO_MESSAGE_QUEUE"),
+    channel=os.environ.get("SOCKETIO_CHANNEL", "flask-socketio"),
     cors_allowed_origins=ORIGINS.split(",") if ORIGINS and ORIGINS != "*" else ORIGINS,
     path=PATH,
 )

@@ -19,6 +19,10 @@ REMEDIES = {
     "not_socketio": "name the Flask app that SocketIO(app) or socketio.init_app(app) was called "
     "with",
     "queue_client": "add it to the requirements",
+    "queue_scheme": "let message_queue begin with redis://, rediss:// or amqp://, which "
+    "SocketIO(message_queue=...) knows; or write "
+    "SocketIO(client_manager=socketio.RedisManager(url, channel=...)), which also takes unix://, "
+    "valkey:// and redis+sentinel://",
     "stray_run": "put the call under if __name__ == '__main__', or remove it",
 }
 # What each async_mode needs, and what to do without it.
@@ -45,8 +49,17 @@ HEADLINES = {
     "factory": "its factory fails",
     "not_socketio": "it is not a Flask-SocketIO app",
     "queue_client": "its message queue needs a package that is not installed",
+    "queue_scheme": "its message queue has a URL that Kombu does not know",
     "stray_run": "importing it starts a server",
 }
+READ_QUEUE = (
+    "SocketIO(message_queue=os.environ.get('SOCKETIO_MESSAGE_QUEUE'), "
+    "channel=os.environ.get('SOCKETIO_CHANNEL', 'flask-socketio'))"
+)
+READ_SENTINEL = (
+    "SocketIO(client_manager=socketio.RedisManager(os.environ['SOCKETIO_MESSAGE_QUEUE'], "
+    "channel=os.environ['SOCKETIO_CHANNEL']))"
+)
 
 
 def parse(stdout: str) -> dict[str, Any] | None:
@@ -90,18 +103,83 @@ def _worker_sentence(worker: str, error: str, versions: dict[str, str]) -> str:
     return f"{gunicorn} can't load its worker {worker!r} ({error}): {remedy}."
 
 
+def _queue_findings(app: dict[str, Any], instances: int, channel: str, node: str) -> list[str]:
+    """Return what speaks against the message queue that the app uses, or does not use."""
+    if not app["has_queue"]:
+        if channel:
+            return [
+                "message_queue is set, but the app has no message queue: write "
+                f"{READ_QUEUE}, or set message_queue to 'none'."
+            ]
+        if instances > 1:
+            return [
+                f"{instances} instances are to serve it, but the app has no message queue, without "
+                "which a broadcast reaches the clients of one instance only: write "
+                f"{READ_QUEUE} and set message_queue to 'redis', 'rabbitmq' or a URL, or set "
+                "app_instances to 1 on one node."
+            ]
+        return []
+    if app["missing_queue_client"]:
+        return [
+            f"the app's message queue needs the package {app['missing_queue_client']}, which is "
+            "not installed; the app would start, but no client could connect: add "
+            f"{app['missing_queue_client']} to the requirements."
+        ]
+    if app["queue_scheme"] == "redis+sentinel" and app["manager"] == "KombuManager":
+        return [
+            "the app hands redis+sentinel:// to Kombu, as SocketIO(message_queue=...) does; the "
+            f"app would start, but no client could connect: write {READ_SENTINEL}."
+        ]
+    if app["queue_scheme"] == "memory" and instances > 1:
+        return [
+            f"{instances} instances are to serve it, but its message queue memory:// reaches "
+            "nothing but its own process: set message_queue to 'redis', 'rabbitmq' or a URL."
+        ]
+    if app["patched"] is False:
+        return [
+            f"the app has a message queue, and under {app['async_mode']!r} its client needs monkey "
+            "patching, without which every client is refused when it connects: let the server "
+            "patch before the app is imported."
+        ]
+    found = []
+    if app["queue_is_given"] is False:
+        found.append(
+            f"the app uses the message queue {app['queue_address']}, which is not the one that "
+            f"message_queue names: write {READ_QUEUE}, or set message_queue to the URL that the "
+            "app uses."
+        )
+    if channel and app["channel"] != channel:
+        found.append(
+            f"the app's channel is {app['channel']!r}, but message_queue_channel is {channel!r}, "
+            f"the only one that its user may use: write {READ_QUEUE}, or set "
+            f"message_queue_channel to {app['channel']!r}."
+        )
+    if app["queue_error"] and not found:
+        found.append(
+            f"the message queue at {app['queue_address']} can't be used from {node}: "
+            f"{app['queue_error']}. The app would start and only log it: check that it runs, that "
+            "its address is right and reachable from here, and its user and password."
+        )
+    return found
+
+
 def findings(
     app: dict[str, Any],
     versions: dict[str, str],
     async_mode: str,
     server: str,
     instances: int = 1,
+    channel: str = "",
+    websocket_only: bool = False,
+    node: str = "this node",
 ) -> list[str]:
     """Return a sentence with its remedy for each contradiction of the app and its server.
 
     app: the inspector's facts; versions: of installed packages; async_mode: the one that the
     server can run; server: how the server is called in messages; instances: how many processes
-    are to serve the application.
+    are to serve the application, on all nodes; channel: the message queue's channel that the
+    app was given, empty without one; websocket_only: whether the front door ties no client to an
+    instance; node: what the host is called in messages.
     """
     found = []
     if re.fullmatch(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*", app["path"]) is None:
@@ -133,24 +211,12 @@ def findings(
             "the app's Socket.IO server offers no WebSocket, because simple-websocket is missing: "
             "add simple-websocket to the requirements."
         )
-    if instances > 1 and not app["has_queue"]:
+    found += _queue_findings(app, instances, channel, node)
+    if websocket_only and app["polling"]:
         found.append(
-            f"app_instances is {instances}, but the app has no message queue, without which a "
-            "broadcast reaches the clients of one instance only: write "
-            "SocketIO(message_queue=os.environ.get('SOCKETIO_MESSAGE_QUEUE')) and give its URL in "
-            "app_environment, or set app_instances to 1."
-        )
-    if app["missing_queue_client"]:
-        found.append(
-            f"the app's message queue needs the package {app['missing_queue_client']}, which is "
-            "not installed; the app would start, but no client could connect: add "
-            f"{app['missing_queue_client']} to the requirements."
-        )
-    if app["has_queue"] and app["patched"] is False:
-        found.append(
-            f"the app has a message queue, and under {app['async_mode']!r} its client needs monkey "
-            "patching, without which every client is refused when it connects: let the server "
-            "patch before the app is imported."
+            "nginx_sticky is 'none', which is for clients that use nothing but WebSocket, but the "
+            "app accepts polling, with which a client's requests would reach different instances: "
+            "write SocketIO(transports=['websocket']), or set nginx_sticky to 'auto'."
         )
     if app["worker_error"]:
         found.append(_worker_sentence(app["worker"], app["worker_error"], versions))

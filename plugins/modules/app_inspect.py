@@ -56,9 +56,20 @@ options:
     type: str
     required: true
   instances:
-    description: How many processes are to serve the application on this host.
+    description: How many processes are to serve the application, on all nodes together.
     type: int
     default: 1
+  channel:
+    description: >-
+      The channel of the message queue that the application was given; empty when it was given none.
+    type: str
+    default: ""
+  websocket_only:
+    description: >-
+      Whether the front door ties no client to an instance, so that the application must not accept
+      polling.
+    type: bool
+    default: false
   timeout:
     description: Seconds after which the question is given up.
     type: int
@@ -106,6 +117,23 @@ app:
     has_queue:
       description: Whether the client manager reaches other processes.
       type: bool
+    channel:
+      description: The client manager's channel; none without a queue.
+      type: str
+    queue_scheme:
+      description: The scheme of the queue's URL; none when it is not known.
+      type: str
+    queue_address:
+      description: The queue's URL without user and password; none when it is not known.
+      type: str
+    queue_is_given:
+      description: >-
+        Whether the queue is the one in the environment's C(SOCKETIO_MESSAGE_QUEUE); none when
+        there is none of both.
+      type: bool
+    queue_error:
+      description: Why the queue can't be used from this host; none when it can or was not tried.
+      type: str
     missing_queue_client:
       description: The package that the client manager will miss when it connects; none else.
       type: str
@@ -124,6 +152,9 @@ app:
     cors_allowed_origins:
       description: As the application gave it; C(callable) for a function.
       type: raw
+    polling:
+      description: Whether the server accepts the polling transport.
+      type: bool
     websocket:
       description: Whether the server accepts the websocket transport.
       type: bool
@@ -144,6 +175,8 @@ versions:
   type: dict
   returned: when there was an answer
 """
+
+import platform
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.realtime.flask_socketio.plugins.module_utils.findings import (
@@ -169,6 +202,8 @@ def main() -> None:
             "async_mode": {"type": "str", "required": True},
             "server": {"type": "str", "required": True},
             "instances": {"type": "int", "default": 1},
+            "channel": {"type": "str", "default": ""},
+            "websocket_only": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": 60},
         },
         supports_check_mode=True,
@@ -211,7 +246,14 @@ def main() -> None:
     for warning in warnings(answer["app"], answer["versions"], p["server"]):
         module.warn(warning)
     found = findings(
-        answer["app"], answer["versions"], p["async_mode"], p["server"], p["instances"]
+        answer["app"],
+        answer["versions"],
+        p["async_mode"],
+        p["server"],
+        p["instances"],
+        p["channel"],
+        p["websocket_only"],
+        platform.node(),
     )
     if found:
         module.exit_json(refusal=f"app_module {p['target']!r}: " + "\n".join(found), **answer)

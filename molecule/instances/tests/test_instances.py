@@ -147,11 +147,11 @@ def test_a_message_reaches_the_clients_of_every_instance(url):
 
 def test_two_instances_without_a_queue_are_refused():
     before = snapshot(HOST)
-    run = deploy(app_environment={}, app_instances=2)
+    run = deploy(message_queue="none", app_instances=2)
     assert run.refused, run.output
     assert run.message.startswith(
-        "app_module 'app:app': app_instances is 2, but the app has no message queue, without which "
-        "a broadcast reaches the clients of one instance only: write "
+        "app_module 'app:app': 2 instances are to serve it, but the app has no message queue, "
+        "without which a broadcast reaches the clients of one instance only: write "
     )
     assert difference(before, snapshot(HOST)) == []
 

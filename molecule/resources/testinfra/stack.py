@@ -23,12 +23,14 @@ def name_of(host: Any) -> str:
     return str(host.check_output("hostname"))
 
 
-def playbook(name: str, *arguments: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+def playbook(
+    name: str, *arguments: str, inventory: Path | None = None, **variables: Any
+) -> subprocess.CompletedProcess[str]:
     """Run one of the project's playbooks with extra variables; its errors are in stdout too."""
     return subprocess.run(
         [
             "ansible-playbook",
-            f"--inventory={os.environ['MOLECULE_INVENTORY_FILE']}",
+            f"--inventory={inventory or os.environ['MOLECULE_INVENTORY_FILE']}",
             f"--extra-vars={json.dumps(variables)}",
             *arguments,
             name,

@@ -7,7 +7,8 @@ from standard input so that nothing is left on the host:
 
 The answer is all that is on standard output; what the application prints goes to standard error.
 It has either `app` (the facts) or `error` with a `kind` (module, callable, import, factory,
-not_socketio, async_mode, queue_client, stray_run), a `message` and the last `traceback` lines.
+not_socketio, async_mode, queue_client, queue_scheme, stray_run), a `message` and the last
+`traceback` lines.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import json
 import os
 import re
 import sys
+import threading
 import traceback
 import types
 
@@ -43,6 +45,8 @@ QUEUE_CLIENTS = {
     "valkeys": ("valkey",),
     "unix": ("redis", "valkey"),
 }
+# Seconds that the message queue has to answer.
+QUEUE_SECONDS = 10
 
 
 class Refusal(Exception):
@@ -96,6 +100,9 @@ def explain(error):
     client = re.match(r"([\w-]+) package is not installed", str(error))
     if isinstance(error, RuntimeError) and client:
         return {"kind": "queue_client", "message": client[1].lower()}
+    transport = re.search(r"No such transport: ([\w+-]+)", str(error))
+    if transport:
+        return {"kind": "queue_scheme", "message": transport[1]}
     return {
         "kind": "import",
         "message": f"{type(error).__name__}: {error}",
@@ -147,6 +154,69 @@ def missing_queue_client(manager):
     if not packages or any(importlib.util.find_spec(name) for name in packages):
         return None
     return packages[0]
+
+
+def queue_url(manager):
+    """Return the URL of the client manager's message queue, or none."""
+    found = (getattr(manager, name, None) for name in ("redis_url", "url", "kafka_url"))
+    return next((url for url in found if isinstance(url, str)), None)
+
+
+def reach_queue(manager):
+    """Subscribe to the message queue and leave it again; raises what its client raises."""
+    names = [cls.__name__ for cls in type(manager).__mro__]
+    if "RedisManager" in names:
+        # As the manager itself does in its own thread, where a failure is only logged.
+        manager._redis_connect()
+        manager.redis.ping()
+        manager.pubsub.subscribe(manager.channel)
+        manager.pubsub.parse_response(block=True)
+        manager.pubsub.close()
+    elif "KombuManager" in names:
+        with manager._connection() as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+            with connection.SimpleQueue(manager._queue()) as queue:
+                queue.queue.delete()
+
+
+def queue_error(manager):
+    """Return why the app's message queue can't be used from here, or none."""
+    failures = []
+
+    def reach():
+        try:
+            reach_queue(manager)
+        except BaseException as error:
+            failures.append(f"{type(error).__name__}: {error}")
+
+    thread = threading.Thread(target=reach, daemon=True)
+    thread.start()
+    thread.join(QUEUE_SECONDS)
+    if thread.is_alive():
+        return f"no answer within {QUEUE_SECONDS} s"
+    return failures[0] if failures else None
+
+
+def describe_queue(manager, async_mode):
+    """Return the facts of a client manager that passes messages to other processes."""
+    url = queue_url(manager)
+    given = os.environ.get("SOCKETIO_MESSAGE_QUEUE")
+    missing = missing_queue_client(manager)
+    patched = is_patched(async_mode)
+    return {
+        "manager": type(manager).__name__,
+        "has_queue": hasattr(manager, "channel"),
+        "missing_queue_client": missing,
+        "patched": patched,
+        "channel": getattr(manager, "channel", None),
+        "queue_scheme": url.partition(":")[0].lower() if url else None,
+        # Without user and password.
+        "queue_address": re.sub(r"(?<=//)[^/@;]*@", "", url) if url else None,
+        "queue_is_given": url == given if given and url else None,
+        "queue_error": queue_error(manager)
+        if url and not missing and patched is not False
+        else None,
+    }
 
 
 def versions():
@@ -207,16 +277,14 @@ def describe(application, worker):
     return {
         "async_mode": server.async_mode,
         "path": socketio.sockio_mw.engineio_path.strip("/"),
-        "manager": type(manager).__name__,
-        "has_queue": hasattr(manager, "channel"),
-        "missing_queue_client": missing_queue_client(manager),
-        "patched": is_patched(server.async_mode),
+        **describe_queue(manager, server.async_mode),
         "ping_interval": engine.ping_interval + engine.ping_interval_grace_period,
         "ping_timeout": engine.ping_timeout,
         "max_http_buffer_size": engine.max_http_buffer_size,
         "cors_allowed_origins": engine.cors_allowed_origins
         if isinstance(engine.cors_allowed_origins, (str, list, tuple, type(None)))
         else "callable",
+        "polling": "polling" in engine.transports,
         "websocket": bool(engine.allow_upgrades) and "websocket" in engine.transports,
         "websocket_driver": engine._async["websocket"] is not None,
         "uwsgi_has_ssl": uwsgi_has_ssl(),

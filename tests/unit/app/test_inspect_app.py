@@ -62,10 +62,16 @@ def test_a_good_app_with_the_defaults(write: Any) -> None:
         "has_queue": False,
         "missing_queue_client": None,
         "patched": True,
+        "channel": None,
+        "queue_scheme": None,
+        "queue_address": None,
+        "queue_is_given": None,
+        "queue_error": None,
         "ping_interval": 25,
         "ping_timeout": 20,
         "max_http_buffer_size": 1000000,
         "cors_allowed_origins": None,
+        "polling": True,
         "websocket": True,
         "websocket_driver": True,
         "uwsgi_has_ssl": None,
@@ -370,6 +376,51 @@ def test_a_queue_whose_client_is_there(write: Any) -> None:
 def test_a_queue_that_misses_kombu(write: Any) -> None:
     error = ask(write(good(message_queue="'amqp://'")))["error"]
     assert error == {"kind": "queue_client", "message": "kombu"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        ("return True", None),
+        ("raise OSError('Connection refused')", "OSError: Connection refused"),
+    ],
+)
+def test_whether_the_queue_can_be_used(
+    write: Any, monkeypatch: pytest.MonkeyPatch, answer: str, error: str | None
+) -> None:
+    redis = f"""
+        import sys, types
+        sys.modules["redis.exceptions"] = types.SimpleNamespace(RedisError=Exception)
+        class Redis:
+            @classmethod
+            def from_url(cls, url, **options):
+                return cls()
+            def ping(self):
+                {answer}
+            def pubsub(self, **options):
+                return self
+            def subscribe(self, channel):
+                assert channel == 'chat'
+            def parse_response(self, block):
+                pass
+            def close(self):
+                pass
+        """
+    url = "redis://user:secret@host:6380/0"
+    monkeypatch.setenv("SOCKETIO_MESSAGE_QUEUE", url)
+    source = good(message_queue=repr(url), channel="'chat'")
+    app = ask(write(source, redis=redis))["app"]
+    assert app["channel"] == "chat"
+    assert app["queue_is_given"] is True
+    assert app["queue_address"] == "redis://host:6380/0"
+    assert app["queue_error"] == error
+
+
+def test_another_queue_than_the_one_given(write: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOCKETIO_MESSAGE_QUEUE", "redis://other/0")
+    app = ask(write(good(message_queue="'redis://host/0'"), redis=""))["app"]
+    assert app["queue_is_given"] is False
+    assert "Redis package is not installed" in app["queue_error"]
 
 
 def test_whether_sockets_are_patched(write: Any) -> None:

@@ -20,13 +20,27 @@ APP: dict[str, Any] = {
     "websocket_driver": True,
     "has_queue": False,
     "missing_queue_client": None,
+    "channel": None,
+    "queue_scheme": None,
+    "queue_address": None,
+    "queue_is_given": None,
+    "queue_error": None,
+    "manager": "Manager",
+    "polling": True,
     "patched": True,
     "cors_allowed_origins": None,
     "worker": "gevent",
     "worker_error": None,
     "uwsgi_has_ssl": None,
 }
-QUEUE = {"has_queue": True, "patched": False}
+QUEUE = {
+    "has_queue": True,
+    "manager": "RedisManager",
+    "channel": "chat",
+    "queue_scheme": "redis",
+    "queue_address": "redis://10.0.0.20:6380/0",
+    "queue_is_given": True,
+}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +76,8 @@ def test_a_refusal_says_what_where_and_what_to_do() -> None:
 
 
 def test_each_kind_of_the_inspector_has_headline_and_remedy() -> None:
-    kinds = {"module", "callable", "import", "factory", "not_socketio", "queue_client", "stray_run"}
+    kinds = {"module", "callable", "import", "factory", "not_socketio", "stray_run"}
+    kinds |= {"queue_client", "queue_scheme"}
     assert set(HEADLINES) == set(REMEDIES) == kinds
 
 
@@ -110,8 +125,16 @@ def test_an_app_that_fits_its_server(app: dict[str, Any]) -> None:
             {},
             "the app's Socket.IO server offers no WebSocket, because",
         ),
-        ({"missing_queue_client": "redis"}, {}, "the app's message queue needs the package redis,"),
-        (QUEUE, {}, "the app has a message queue, and under 'gevent' its client needs monkey"),
+        (
+            QUEUE | {"missing_queue_client": "redis"},
+            {},
+            "the app's message queue needs the package redis,",
+        ),
+        (
+            QUEUE | {"patched": False},
+            {},
+            "the app has a message queue, and under 'gevent' its client needs monkey",
+        ),
         (
             {"worker_error": "No module named 'packaging'"},
             {"gunicorn": "20.1.0"},
@@ -202,5 +225,51 @@ def test_uwsgi_without_ssl_is_refused() -> None:
 
 def test_several_instances_need_a_queue() -> None:
     (sentence,) = findings(APP, {}, "gevent", "gunicorn", 4)
-    assert sentence.startswith("app_instances is 4, but the app has no message queue, without")
-    assert findings(APP | {"has_queue": True}, {}, "gevent", "gunicorn", 4) == []
+    assert sentence.startswith(
+        "4 instances are to serve it, but the app has no message queue, without which a broadcast "
+    )
+    assert findings(APP | QUEUE, {}, "gevent", "gunicorn", 4) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"has_queue": False}, "message_queue is set, but the app has no message queue: write "),
+        (
+            {"channel": "flask-socketio"},
+            "the app's channel is 'flask-socketio', but message_queue_",
+        ),
+        (
+            {"queue_is_given": False},
+            "the app uses the message queue redis://10.0.0.20:6380/0, which is not the one that ",
+        ),
+        (
+            {"queue_error": "ConnectionError: refused"},
+            "the message queue at redis://10.0.0.20:6380/0 can't be used from node2: "
+            "ConnectionError: refused. ",
+        ),
+        (
+            {"queue_scheme": "redis+sentinel", "manager": "KombuManager"},
+            "the app hands redis+sentinel:// to Kombu, as SocketIO(message_queue=...) does;",
+        ),
+        (
+            {"queue_scheme": "memory"},
+            "2 instances are to serve it, but its message queue memory:// reaches nothing but",
+        ),
+    ],
+)
+def test_a_queue_that_does_not_serve_is_refused(changes: dict[str, Any], sentence: str) -> None:
+    (found,) = findings(APP | QUEUE | changes, {}, "gevent", "gunicorn", 2, "chat", node="node2")
+    assert found.startswith(sentence)
+
+
+def test_sentinel_through_python_socketio_is_fine() -> None:
+    sentinel = QUEUE | {"queue_scheme": "redis+sentinel"}
+    assert findings(APP | sentinel, {}, "gevent", "gunicorn", 2, "chat") == []
+
+
+def test_polling_without_stickiness_is_refused() -> None:
+    (found,) = findings(APP, {}, "gevent", "gunicorn", websocket_only=True)
+    assert found.startswith("nginx_sticky is 'none', which is for clients that use nothing but")
+    only = APP | {"polling": False}
+    assert findings(only, {}, "gevent", "gunicorn", websocket_only=True) == []
