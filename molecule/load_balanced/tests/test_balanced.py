@@ -139,7 +139,7 @@ def test_a_node_sees_the_client_and_believes_only_the_balancer(url, address):
         assert address(BALANCER) not in clients
 
 
-def test_nobody_else_reaches_a_node(address):
+def test_nobody_else_reaches_a_node():
     asked = "curl --silent --output /dev/null --max-time 2 --write-out '%{http_code}' http://"
     for node in NODES:
         assert inside(BALANCER, f"{asked}{node}/whoami") == "200"
