@@ -58,7 +58,7 @@ EXAMPLES = r"""
     group: redis
     mode: "0640"
     users:
-      chat: "on #{{ chat_password | hash('sha256') }} resetkeys resetchannels &chat -@all +publish +subscribe"
+      chat: "on #{{ chat_password | hash('sha256') }} &chat -@all +hello +publish +subscribe"
     socket: /run/redis/admin.sock
     login_user: admin
     login_password: "{{ admin_password }}"
