@@ -104,8 +104,11 @@ def test_after_a_reboot_the_app_is_back(host, published):
     subprocess.run(["docker", "restart", container], check=True, capture_output=True)
     # The engine publishes the ports anew.
     _, port = published(name_of(host), 22).split(":")
-    kept = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / f"port-{name_of(host)}"
-    kept.write_text(port, encoding="utf-8")
+    kept = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "ssh_config"
+    entry = rf"(Host {name_of(host)}\n.*\n +Port )\d+"
+    text, found = re.subn(entry, rf"\g<1>{port}", kept.read_text(encoding="utf-8"))
+    assert found == 1
+    kept.write_text(text, encoding="utf-8")
     for unit in ("whoami.target", "nginx"):
         ready = f"until systemctl -q is-active {unit}; do sleep 0.2; done"
         host.check_output("timeout 60 bash -c %s", ready)
