@@ -170,7 +170,7 @@ def without_node2() -> Iterator[Path]:
     # Beside the other, where the group variables are.
     whole = Path(os.environ["MOLECULE_INVENTORY_FILE"])
     inventory = yaml.safe_load(whole.read_text("utf-8"))
-    del inventory["all"]["children"]["app_servers"]["hosts"]["node2"]
+    del inventory["app_servers"]["hosts"]["node2"]
     path = whole.with_name("without_node2.yml")
     path.write_text(yaml.safe_dump(inventory), "utf-8")
     yield path

@@ -23,7 +23,7 @@ def inventory() -> Iterator[Callable[[Callable[[dict[str, Any]], None]], Path]]:
 
     def make(change: Callable[[dict[str, Any]], None]) -> Path:
         found = yaml.safe_load(whole.read_text("utf-8"))
-        change(found["all"]["children"])
+        change(found)
         path.write_text(yaml.safe_dump(found), "utf-8")
         return path
 
