@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -216,3 +217,16 @@ def test_a_node_is_one_line_and_a_run_that_closes_no_websocket(url, without_node
     assert set(run.changed.values()) == {0}, run.output
     # Not even a reload, which makes new workers.
     assert inside(BALANCER, "pgrep -P $(systemctl show -p MainPID --value nginx)") == workers
+
+
+def test_the_sites_are_exactly(address):
+    addresses = {name: address(name) for name in (BALANCER, *NODES)}
+    for host, name in ((BALANCER, "balancer"), ("node1", "node"), ("node2", "node")):
+        expected = (Path(__file__).parent / "expected" / f"{name}.conf").read_text("utf-8")
+        found = inside(host, "ls /etc/flask-socketio/whoami").split()
+        generation = next(entry for entry in found if re.fullmatch("[0-9a-f]{10}", entry))
+        for key, value in (
+            addresses | {"address": addresses[host], "generation": generation}
+        ).items():
+            expected = expected.replace(f"{{{key}}}", value)
+        assert inside(host, f"cat {SITE}") == expected
