@@ -1,0 +1,525 @@
+"""Clients that talk while something breaks, and the count of what they said, heard and missed.
+
+    with Traffic([f"http://{published('lb1', 80)}"], clients=12) as traffic:
+        killed = traffic.mark("killed")
+        inside("node1", "systemctl kill --signal=KILL 'whoami-*@1.service'")
+        traffic.until_whole(killed, limit=15)
+    keep_figures("instance killed", traffic.figures(killed))
+
+Each client connects, says a message with an id of its own every so often (the event `say` of the
+example app, which it acknowledges and broadcasts as `said`), and connects again when it is cut off.
+Beside them newcomers connect and leave. All run in a thread, so that a test may meanwhile do what
+it likes. Times are in seconds since the beginning, those of figures since the fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import math
+import os
+import random
+import secrets
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import aiohttp
+import socketio
+import socketio.exceptions
+
+PATIENCE = 5.0
+"""Seconds after which a handshake without an answer has failed."""
+FLIGHT = 1.0
+"""Seconds that a message may be on its way before it counts as late."""
+BEGINNING = 30.0
+"""Seconds in which all clients must have connected at first."""
+BACKOFF = (1.0, 5.0)
+"""As socket.io-client: seconds before the first attempt to connect again, doubled up to so many."""
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+Kind = Literal["browser", "polling", "websocket"]
+"""browser: with the page's cookie, polling, then the upgrade. polling: the same without upgrade.
+websocket: nothing else, and no cookie."""
+TRANSPORTS: dict[Kind, list[str]] = {
+    "browser": ["polling", "websocket"],
+    "polling": ["polling"],
+    "websocket": ["websocket"],
+}
+PARTS = ("handshakes", "messages", "connections")
+
+
+class Failed(Exception):
+    """A handshake that failed: its step (open, upgrade or connect), and how."""
+
+
+@dataclass
+class Handshake:
+    kind: Kind
+    at: float
+    seconds: float | None = None
+    """None as long as it has no answer."""
+    failure: str = ""
+    instance: str = ""
+
+
+@dataclass
+class Message:
+    at: float
+    speaker: str
+    instance: str
+    due: dict[str, str]
+    """The clients that were connected when it was said, and the instance of each."""
+    acknowledged: float | None = None
+    heard: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> set[str]:
+        """The clients that did not hear it."""
+        return self.due.keys() - self.heard.keys()
+
+    @property
+    def whole(self) -> bool:
+        return self.acknowledged is not None and not self.missing
+
+
+@dataclass
+class Drop:
+    """A connection that its client did not close."""
+
+    client: str
+    instance: str
+    at: float
+    back: float | None = None
+
+
+class Connection:
+    """One connection of one client, from its handshake on."""
+
+    def __init__(self, kind: Kind, cookie: str, path: str, patience: float) -> None:
+        self.kind = kind
+        self.instance = ""
+        self.ended = asyncio.Event()
+        self._cookie = cookie
+        self._path = path
+        self._patience = patience
+        self._http: aiohttp.ClientSession | None = None
+        # Its own limits come after ours, because it does not say which of them was reached.
+        self.client = socketio.AsyncClient(
+            reconnection=False, request_timeout=2 * patience, handle_sigint=False
+        )
+        self.client.on("whoami", self._introduced)
+        self.client.on("disconnect", self._disconnected)
+
+    async def open(self, url: str) -> None:
+        """Connect, all steps within the patience, or raise Failed with the step that failed."""
+        # On the session, because the client sends headers of its own with the first request only.
+        headers = {"Cookie": self._cookie} if self.kind != "websocket" else {}
+        self._http = aiohttp.ClientSession(headers=headers)
+        self.client.eio.http = self._http
+        self.client.eio.external_http = True
+        problem = ""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self.client.connect(
+                    url,
+                    transports=TRANSPORTS[self.kind],
+                    socketio_path=self._path,
+                    wait_timeout=2 * self._patience,
+                )
+        except TimeoutError:
+            problem = f"{self._step()}: no answer in {self._patience:g} s"
+        except (socketio.exceptions.ConnectionError, aiohttp.ClientError, OSError) as error:
+            problem = f"{self._step()}: {error}"
+        except Exception as error:  # what a half-dead server sends breaks python-engineio's parser
+            problem = f"{self._step()}: {type(error).__name__}: {error}"
+        else:
+            if self.client.transport() != TRANSPORTS[self.kind][-1]:
+                problem = "upgrade: refused"
+        if problem:
+            await self.close()
+            raise Failed(problem)
+
+    def _step(self) -> str:
+        # Set by the answer to open, and not forgotten when that session ends.
+        transport = self.client.eio.current_transport
+        if transport is None:
+            return "open"
+        return "connect" if transport == TRANSPORTS[self.kind][-1] else "upgrade"
+
+    async def close(self) -> None:
+        # Its own farewell may wait for ever for a server that is gone; the session ends all.
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.client.disconnect(), 1)
+        if self._http:
+            await self._http.close()
+
+    async def _introduced(self, data: dict[str, Any]) -> None:
+        self.instance = f"{data['node']}/{data['instance'] or data['pid']}"
+
+    async def _disconnected(self, *_: object) -> None:
+        self.ended.set()
+
+
+class Traffic:
+    """Clients at the given URLs, in turn, of the given kinds, in turn."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        clients: int = 12,
+        newcomers: float = 5,
+        speech: float = 2,
+        kinds: Sequence[Kind] = ("browser", "websocket"),
+        cookie: str = "socketio_whoami",
+        path: str = "socket.io",
+        patience: float = PATIENCE,
+    ) -> None:
+        """newcomers and speech are rates: handshakes a second, and messages of each client."""
+        self.urls = list(urls)
+        self.kinds = list(kinds)
+        self.handshakes: list[Handshake] = []
+        self.messages: dict[str, Message] = {}
+        self.drops: list[Drop] = []
+        self.marks: dict[str, float] = {}
+        self._count = clients
+        self._newcomers = newcomers
+        self._speech = speech
+        self._cookie = cookie
+        self._path = path
+        self._patience = patience
+        self._connected: dict[str, Connection] = {}
+        self._run = secrets.token_hex(3)
+        self._began = time.monotonic()
+        self._ended: float | None = None
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self._wait(lambda: len(self._connected) == self._count, BEGINNING)
+        except AssertionError:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._quiet.set)
+        # What is on its way may arrive.
+        with contextlib.suppress(AssertionError):
+            self._wait(lambda: not self._waiting(), self._patience)
+        self._end()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        self._ended = time.monotonic()
+        if self._error:
+            raise self._error
+
+    def now(self) -> float:
+        """The seconds since the beginning, at most those to the end."""
+        return (self._ended or time.monotonic()) - self._began
+
+    def mark(self, name: str) -> float:
+        """Keep the time of what happens now under a name; returns it."""
+        self.marks[name] = self.now()
+        return self.marks[name]
+
+    def instances(self) -> Counter[str]:
+        """How many of the clients each instance has now, such as {"node1/1": 3}."""
+        return Counter(connection.instance for connection in list(self._connected.values()))
+
+    def wrong(self, since: float, until: float = math.inf) -> dict[str, float]:
+        """The last time of each part at which something was wrong between two times, if it was.
+
+        A handshake that failed counts from its start, a message that was not acknowledged or not
+        heard by all from the time it was said, a connection that was cut off until it was back.
+        """
+        times: dict[str, list[float]] = {part: [] for part in PARTS}
+        times["handshakes"] = [h.at for h in list(self.handshakes) if h.failure]
+        times["messages"] = [m.at for m in list(self.messages.values()) if not m.whole]
+        times["connections"] = [
+            min(until, self.now() if d.back is None else d.back)
+            for d in list(self.drops)
+            if d.at <= until
+        ]
+        inside = {part: [t for t in times[part] if since <= t <= until] for part in PARTS}
+        return {part: max(found) for part, found in inside.items() if found}
+
+    def until_whole(
+        self,
+        since: float,
+        limit: float,
+        *,
+        calm: float = 2.0,
+        of: Sequence[str] = PARTS,
+    ) -> float:
+        """Wait until nothing has been wrong for calm seconds; returns how long it was wrong.
+
+        Raises AssertionError when that takes longer than limit seconds (the calm not counted).
+        """
+        last = since
+
+        def whole() -> bool:
+            nonlocal last
+            # What is younger may still be on its way.
+            until = self.now() - FLIGHT
+            if "handshakes" in of and any(
+                h.seconds is None and h.at < until for h in list(self.handshakes)
+            ):
+                return False
+            wrong = self.wrong(since, until)
+            last = max([since, *(wrong[part] for part in of if part in wrong)])
+            return until - last >= calm
+
+        self._wait(whole, limit + calm + FLIGHT)
+        assert last - since <= limit, self._report(since)
+        return last - since
+
+    def figures(self, since: float = 0.0, until: float = math.inf) -> dict[str, Any]:
+        """What was counted between two times; times in it are since the first."""
+        messages = [m for m in list(self.messages.values()) if since <= m.at <= until]
+        handshakes = [h for h in list(self.handshakes) if since <= h.at <= until]
+        drops = [d for d in list(self.drops) if since <= d.at <= until]
+        ended = min(until, self.now())
+        answers = [m.acknowledged - m.at for m in messages if m.acknowledged is not None]
+        took = [h.seconds for h in handshakes if h.seconds is not None and not h.failure]
+        seconds: dict[int, Counter[str]] = {}
+        for handshake in handshakes:
+            second = seconds.setdefault(int(handshake.at - since), Counter(tried=0, failed=0))
+            second["tried"] += 1
+            second["failed"] += bool(handshake.failure)
+        return {
+            "seconds": round(ended - since, 2),
+            "marks": {
+                name: round(at - since, 2)
+                for name, at in self.marks.items()
+                if since <= at <= until
+            },
+            "wrong_until": {
+                part: round(last - since, 2) for part, last in self.wrong(since, until).items()
+            },
+            "messages": {
+                "sent": len(messages),
+                "acknowledged": len(answers),
+                "due": sum(len(m.due) for m in messages),
+                "received": sum(len(m.due.keys() & m.heard.keys()) for m in messages),
+                "duplicated": sum(len(times) - 1 for m in messages for times in m.heard.values()),
+                "slowest_answer": round(max(answers, default=0.0), 2),
+            },
+            "connections": {
+                "dropped": len(drops),
+                "back": sum(d.back is not None for d in drops),
+                "longest_absence": round(
+                    max((d.back - d.at for d in drops if d.back is not None), default=0.0), 2
+                ),
+            },
+            "handshakes": {
+                "tried": len(handshakes),
+                "failed": sum(bool(h.failure) for h in handshakes),
+                "slowest": round(max(took, default=0.0), 2),
+                "failures": dict(Counter(f"{h.kind} {h.failure}" for h in handshakes if h.failure)),
+                # Seconds without a failure are told by the sums.
+                "failed_by_second": {
+                    str(second): f"{count['failed']} of {count['tried']}"
+                    for second, count in sorted(seconds.items())
+                    if count["failed"]
+                },
+            },
+        }
+
+    def _report(self, since: float) -> str:
+        return json.dumps(self.figures(since), indent=2)
+
+    def _waiting(self) -> bool:
+        return any(not m.whole for m in list(self.messages.values())) or any(
+            h.seconds is None for h in list(self.handshakes)
+        )
+
+    def _wait(self, condition: Callable[[], bool], limit: float) -> None:
+        """From the caller's thread."""
+        end = time.monotonic() + limit
+        while not condition():
+            if self._error:
+                raise self._error
+            assert time.monotonic() < end, f"not in {limit:g} s: {self._report(0)}"
+            time.sleep(0.05)
+
+    # From here on in the thread.
+
+    def _work(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._all())
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._loop.close()
+
+    async def _all(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(self._live(n)) for n in range(self._count)]
+                running.append(tasks.create_task(self._receive_newcomers(tasks)))
+                await self._stop.wait()
+                for task in running:
+                    task.cancel()
+        finally:
+            # Those of python-engineio may still write into sessions that are closed.
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+
+    async def _handshake(self, number: int, connection: Connection) -> None:
+        handshake = Handshake(connection.kind, self.now())
+        self.handshakes.append(handshake)
+        try:
+            await connection.open(self.urls[number % len(self.urls)])
+        except Failed as failure:
+            handshake.failure = str(failure)
+            raise
+        except asyncio.CancelledError:
+            # The end came first: it tells nothing.
+            self.handshakes.remove(handshake)
+            raise
+        else:
+            handshake.instance = connection.instance
+        finally:
+            handshake.seconds = self.now() - handshake.at
+
+    def _connection(self, number: int, cookie: str) -> Connection:
+        # Other kinds at the next URL, so that each URL gets all of them.
+        kind = self.kinds[(number // len(self.urls)) % len(self.kinds)]
+        return Connection(kind, f"{self._cookie}={cookie}", self._path, self._patience)
+
+    async def _live(self, number: int) -> None:
+        """Be one client: a cookie for life, and one connection after another."""
+        name = f"client{number}"
+        cookie = secrets.token_hex(16)
+        drop: Drop | None = None
+        delay = BACKOFF[0]
+        while True:
+            connection = self._connection(number, cookie)
+            connection.client.on("said", self._listener(name))
+            try:
+                await self._handshake(number, connection)
+                delay = BACKOFF[0]
+                self._connected[name] = connection
+                if drop:
+                    drop.back = self.now()
+                async with self._speaking(number, name, connection):
+                    await connection.ended.wait()
+                drop = Drop(name, connection.instance, self.now())
+                self.drops.append(drop)
+            except Failed:
+                pass
+            finally:
+                self._connected.pop(name, None)
+                await connection.close()
+            await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311
+            delay = min(2 * delay, BACKOFF[1])
+
+    @contextlib.asynccontextmanager
+    async def _speaking(
+        self, number: int, name: str, connection: Connection
+    ) -> AsyncIterator[None]:
+        task = asyncio.create_task(self._speak(number, name, connection))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _speak(self, number: int, name: str, connection: Connection) -> None:
+        if not self._speech:
+            return
+        # Spread evenly, not all at once.
+        await asyncio.sleep(number / self._count / self._speech)
+        while not self._quiet.is_set():
+            said = f"{self._run}-{name}-{len(self.messages)}"
+            message = Message(
+                self.now(),
+                name,
+                connection.instance,
+                {who: other.instance for who, other in self._connected.items()},
+            )
+            self.messages[said] = message
+
+            def answered(*_: object, message: Message = message) -> None:
+                message.acknowledged = self.now()
+
+            try:
+                await connection.client.emit("say", said, callback=answered)
+            except socketio.exceptions.BadNamespaceError:
+                return
+            await asyncio.sleep(1 / self._speech)
+
+    def _listener(self, name: str) -> Callable[[dict[str, Any]], None]:
+        def heard(data: dict[str, Any]) -> None:
+            message = self.messages.get(data["text"])
+            # Others may use the app too.
+            if message:
+                message.heard.setdefault(name, []).append(self.now())
+
+        return heard
+
+    async def _receive_newcomers(self, tasks: asyncio.TaskGroup) -> None:
+        number = 0
+        coming: set[asyncio.Task[None]] = set()
+        try:
+            while self._newcomers and not self._quiet.is_set():
+                task = tasks.create_task(self._come_and_go(number))
+                coming.add(task)
+                task.add_done_callback(coming.discard)
+                number += 1
+                await asyncio.sleep(1 / self._newcomers)
+            await self._stop.wait()
+        finally:
+            for task in coming:
+                task.cancel()
+
+    async def _come_and_go(self, number: int) -> None:
+        connection = self._connection(number, secrets.token_hex(16))
+        try:
+            with contextlib.suppress(Failed):
+                await self._handshake(number, connection)
+        finally:
+            await connection.close()
+
+
+def keep_figures(
+    name: str,
+    figures: dict[str, Any],
+    scenario: str | None = None,
+    file: Path = PROJECT / "build" / "faults.json",
+) -> None:
+    """Keep figures under the scenario and a name; scenarios may do so at the same time."""
+    scenario = scenario or os.environ["MOLECULE_SCENARIO_NAME"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a+", encoding="utf-8") as kept:
+        fcntl.flock(kept, fcntl.LOCK_EX)
+        kept.seek(0)
+        known: dict[str, dict[str, Any]] = json.loads(kept.read() or "{}")
+        known.setdefault(scenario, {})[name] = figures
+        kept.truncate(0)
+        kept.write(json.dumps(known, indent=2, sort_keys=True) + "\n")
