@@ -12,7 +12,8 @@ name: listeners
 short_description: The programs that listen on TCP ports
 version_added: 0.1.0
 description:
-  - Reads what C(ss -Hltnp) prints.
+  - Reads what C(ss -Hltnp) prints, or C(ss -Hltnp --cgroup), which tells the systemd unit of a
+    program that is not named.
 options:
   _input:
     description: The text.
@@ -35,6 +36,7 @@ _value:
 
 _LINE = re.compile(r"\S+\s+\d+\s+\d+\s+\S+:(?P<port>\d+)\s+\S+(?P<users>.*)")
 _PROGRAM = re.compile(r'\("([^"]+)",pid=')
+_UNIT = re.compile(r"cgroup:\S*/([^/\s]+\.service)\s*$")
 
 
 def listeners(ss: str) -> list[dict[str, Any]]:
@@ -42,7 +44,9 @@ def listeners(ss: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for line in ss.splitlines():
         if match := _LINE.fullmatch(line.strip()):
-            for program in _PROGRAM.findall(match["users"]) or ["another program"]:
+            users = match["users"]
+            programs = _PROGRAM.findall(users) or _UNIT.findall(users) or ["another program"]
+            for program in programs:
                 listener = {"port": int(match["port"]), "program": program}
                 if listener not in found:
                     found.append(listener)

@@ -111,7 +111,7 @@ def test_the_stranger_runs_on(stranger):
 
 
 def test_it_listens_on_its_address_only(address):
-    listening = inside(f"ss -Hltnp | grep 'pid={pid()},' | awk '{{print $4}}'")
+    listening = inside(f"ss -Hltn --cgroup | grep '{UNIT}' | awk '{{print $4}}'")
     assert listening == f"{address('alone')}:6380"
 
 
@@ -250,8 +250,8 @@ def test_a_user_that_redis_forgot_its_administrator_of(changed, login):
         ),
         (
             {"redis_port": 6379},
-            "redis_port is '6379': redis-server listens there already; stop it or choose another "
-            "port.",
+            "redis_port is 6379: redis-server.service listens there already; stop it or choose "
+            "another port.",
         ),
         (
             {"redis_password": "short"},
@@ -265,7 +265,7 @@ def test_a_user_that_redis_forgot_its_administrator_of(changed, login):
         ),
         (
             {"redis_sentinel": True},
-            "redis_hosts is ['alone']: three hosts; two Sentinels can't outvote a third one that "
+            "redis_hosts is ['alone']: three hosts; two Sentinels cannot outvote a third one that "
             "is lost, and more than three are no safer here.",
         ),
         (
@@ -294,8 +294,8 @@ def test_tls(changed, address):
     place = address("alone")
     inside(
         "mkdir -p /etc/ssl/redis; cd /etc/ssl/redis; "
-        "openssl req -quiet -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-        f"-subj /CN=alone -addext 'subjectAltName=IP:{place}' -keyout key.pem -out cert.pem; "
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        f"-subj /CN=alone -addext 'subjectAltName=IP:{place}' -keyout key.pem -out cert.pem 2>&1; "
         "chgrp redis key.pem; chmod 640 key.pem"
     )
     tls = {

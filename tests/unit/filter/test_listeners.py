@@ -21,3 +21,16 @@ def test_each_program_once_for_each_port() -> None:
 
 def test_nobody_listens() -> None:
     assert listeners("") == []
+
+
+def test_a_program_without_a_name_is_called_by_its_unit() -> None:
+    where = "cgroup:/docker/4fe7/system.slice/redis-server.service"
+    assert listeners(
+        f"LISTEN 0 511 127.0.0.1:6379 0.0.0.0:* {where}\n"
+        f'LISTEN 0 511 127.0.0.1:6380 0.0.0.0:* users:(("redis-server",pid=8,fd=5)) {where}\n'
+        "LISTEN 0 511 127.0.0.1:6381 0.0.0.0:* cgroup:/\n"
+    ) == [
+        {"port": 6379, "program": "redis-server.service"},
+        {"port": 6380, "program": "redis-server"},
+        {"port": 6381, "program": "another program"},
+    ]
