@@ -17,7 +17,7 @@ from scenario_hosts import container
 from stack import PROJECT, playbook
 
 UNIT = "redis-server@flask-socketio"
-PLAYBOOK = str(PROJECT / "molecule/sentinel/tests/alone.yml")
+PLAYBOOK = str(PROJECT / "molecule/sentinel/tests/role.yml")
 RECAP = re.compile(r"^alone\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=(\d)", re.MULTILINE)
 FATAL = re.compile(r"^fatal: \[alone\]: FAILED! =>\s*\n((?:(?:    .*)?\n)+)", re.MULTILINE)
 STRANGER = (
@@ -41,7 +41,8 @@ def inside(script: str, check: bool = True) -> str:
 def run(address) -> Callable[..., Any]:
     def entry(name: str, *arguments: str, **variables: Any) -> subprocess.CompletedProcess[str]:
         settings = {
-            "alone_entry": name,
+            "role_hosts": "alone",
+            "role_entry": name,
             "redis_name": "chat",
             "redis_sentinel": False,
             "redis_hosts": [{"name": "alone", "address": address("alone")}],

@@ -14,7 +14,7 @@ from ansible_collections.realtime.flask_socketio.plugins.module_utils.redis_prot
     RedisRefused,
 )
 from scenario_hosts import container
-from stack import playbook
+from stack import PROJECT, playbook
 from traffic import Traffic, keep_figures
 
 QUEUES = ["queue1", "queue2", "queue3"]
@@ -248,9 +248,18 @@ def test_a_run_after_a_failover_changes_nothing(primary):
     assert [inside(name, "cat /etc/redis/sentinel-flask-socketio.conf") for name in QUEUES] == kept
 
 
-def test_another_setting_reaches_the_sentinels_and_moves_nothing(ask, primary):
+def test_another_setting_reaches_the_sentinels_and_moves_nothing(address, ask, primary):
     now = primary()
-    done = playbook("playbooks/site.yml", redis_sentinel_down_after=4)
+    done = playbook(
+        str(PROJECT / "molecule/sentinel/tests/role.yml"),
+        role_hosts="message_queue",
+        role_entry="main",
+        redis_name="whoami",
+        redis_hosts=[{"name": name, "address": address(name)} for name in QUEUES],
+        redis_address="{{ redis_hosts | selectattr('name', 'equalto', inventory_hostname)"
+        " | map(attribute='address') | first }}",
+        redis_sentinel_down_after=4,
+    )
     assert done.returncode == 0, done.stdout
     for name in QUEUES:
         said = ask(name, 26380, "SENTINEL", "MASTER", "flask-socketio")

@@ -18,8 +18,8 @@ socketio = SocketIO(
     client_manager=python_socketio.RedisManager(
         os.environ["SOCKETIO_MESSAGE_QUEUE"],
         channel=os.environ["SOCKETIO_CHANNEL"],
-        # Ask again twice a second for ten seconds; otherwise each pause is twice the one before.
-        redis_options={"retry": Retry(ConstantBackoff(0.5), 20)},
+        # Ask four times again before python-socketio pauses, each time twice as long.
+        redis_options={"retry": Retry(ConstantBackoff(0.5), 4)},
     ),
 )
 
