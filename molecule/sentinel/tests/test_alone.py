@@ -104,7 +104,6 @@ def message(done: subprocess.CompletedProcess[str]) -> str:
 def test_a_second_run_changes_nothing(changed):
     assert changed("main") == 0
     assert changed("main", "--check") == 0
-    assert changed("preflight") == 0
 
 
 def test_the_stranger_runs_on(stranger):
@@ -245,50 +244,69 @@ def test_a_user_that_redis_forgot_its_administrator_of(changed, login):
     ("variables", "expected"),
     [
         (
-            {"redis_name": "Chat!"},
-            "redis_name is 'Chat!': the app's name, lower-case letters, digits and hyphens, such "
-            "as 'chat'.",
+            {
+                "redis_name": "Chat!",
+                "redis_password": "short",
+                "redis_hosts": [{"name": "a", "address": "10.0.0.1"}] * 2,
+                "redis_tls": True,
+                "redis_tls_key_file": "/etc/ssl/no.key",
+            },
+            [
+                "redis_name is 'Chat!': the app's name, lower-case letters, digits and hyphens, "
+                "such as 'chat'.",
+                "redis_hosts is ['a', 'a']: one host, because a second one would be a message "
+                "queue of its own; or three with redis_sentinel set to true.",
+                "redis_password: at least 16 letters, digits and ._~-, which stand in a URL as "
+                "they are; or leave it out, and one is made and kept.",
+                "redis_tls_certificate_file is '': the absolute path of the certificate on the "
+                "host that runs Redis.",
+            ],
         ),
         (
-            {"redis_port": 6379},
-            "redis_port is 6379: redis-server.service listens there already; stop it or choose "
-            "another port.",
-        ),
-        (
-            {"redis_password": "short"},
-            "redis_password: at least 16 letters, digits and ._~-, which stand in a URL as they "
-            "are; or leave it out, and one is made and kept.",
-        ),
-        (
-            {"redis_hosts": [{"name": "a", "address": "10.0.0.1"}] * 2},
-            "redis_hosts is ['a', 'a']: one host, because a second one would be a message queue of "
-            "its own; or three with redis_sentinel set to true.",
-        ),
-        (
-            {"redis_sentinel": True},
-            "redis_hosts is ['alone']: three hosts; two Sentinels cannot outvote a third one that "
-            "is lost, and more than three are no safer here.",
-        ),
-        (
-            {"redis_tls": True, "redis_tls_key_file": "/etc/ssl/no.key"},
-            "redis_tls_certificate_file is '': the absolute path of the certificate on the host "
-            "that runs Redis.",
+            {"redis_sentinel": True, "redis_sentinel_port": 6380, "redis_tls": True}
+            | dict.fromkeys(("redis_tls_certificate_file", "redis_tls_key_file"), "/etc/passwd"),
+            [
+                "redis_hosts is ['alone']: three hosts; two Sentinels cannot outvote a third one "
+                "that is lost, and more than three are no safer here.",
+                "redis_tls is True: false with redis_sentinel, because a URL that begins with "
+                "redis+sentinel:// can't tell python-socketio of TLS; use one host with TLS, or "
+                "three in a network that is trusted.",
+                "redis_sentinel_port is 6380: another port than redis_port.",
+            ],
         ),
         (
             {
+                "redis_port": 6379,
                 "redis_tls": True,
                 "redis_tls_certificate_file": "/etc/ssl/certs/ca-certificates.crt",
                 "redis_tls_key_file": "/etc/ssl/no.key",
             },
-            "redis_tls_key_file is '/etc/ssl/no.key': this host has no such file; put the "
-            "certificate's key there first, readable for the group redis.",
+            [
+                "redis_port is 6379: redis-server.service listens there already; stop it or choose "
+                "another port.",
+                "redis_tls_key_file is '/etc/ssl/no.key': this host has no such file; put the "
+                "certificate's key there first, readable for the group redis.",
+            ],
         ),
     ],
 )
-def test_bad_input_gets_one_message(run, variables, expected):
+def test_bad_input_gets_one_message_each(run, variables, expected):
     done = run("preflight", **variables)
     assert done.returncode != 0
-    assert message(done) == expected
+    assert message(done).splitlines() == expected
+
+
+def test_a_key_that_redis_can_not_read_is_refused_before_anything_changes(run):
+    before = pid(), inside("cat /etc/redis/redis-flask-socketio.conf")
+    inside("install -m 600 /dev/null /etc/ssl/private.pem")
+    files = ("redis_tls_certificate_file", "redis_tls_key_file")
+    done = run("main", redis_tls=True, **dict.fromkeys(files, "/etc/ssl/private.pem"))
+    assert done.returncode != 0
+    assert message(done) == (
+        "Redis can't read its certificate or its key: head: cannot open '/etc/ssl/private.pem' for "
+        "reading: Permission denied"
+    )
+    assert (pid(), inside("cat /etc/redis/redis-flask-socketio.conf")) == before
 
 
 def test_tls(changed, address):
@@ -305,9 +323,7 @@ def test_tls(changed, address):
         "redis_tls_key_file": "/etc/ssl/redis/key.pem",
         "redis_tls_ca_file": "/etc/ssl/redis/cert.pem",
     }
-    changed("preflight", **tls)
     assert changed("main", **tls) > 0
-    assert changed("main", **tls) == 0
     changed("recall", **tls)
     url = inside("cat /run/redis-url")
     assert url == (
