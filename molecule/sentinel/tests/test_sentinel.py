@@ -240,11 +240,11 @@ def test_the_former_primary_comes_back_as_a_replica(address, primary):
 def deploy(address) -> Callable[..., str]:
     """Run the role on the three hosts as site.yml does; returns the recap."""
 
-    def run(**variables: Any) -> str:
+    def run(entry: str = "main", **variables: Any) -> str:
         done = playbook(
             str(PROJECT / "molecule/sentinel/tests/role.yml"),
             role_hosts="message_queue",
-            role_entry="main",
+            role_entry=entry,
             redis_name="whoami",
             redis_hosts=[{"name": name, "address": address(name)} for name in QUEUES],
             redis_address="{{ redis_hosts | selectattr('name', 'equalto', inventory_hostname)"
@@ -282,3 +282,14 @@ def test_all_servers_restarted_by_a_run_find_their_places(deploy, primary):
     assert [role(name)[0] for name in QUEUES] == [
         "master" if name == now else "slave" for name in QUEUES
     ]
+
+
+def test_with_the_last_app_servers_and_sentinels_go(deploy):
+    deploy("remove")
+    assert deploy("remove").count("changed=0") == len(QUEUES)
+    for name in QUEUES:
+        for unit in (SERVER, SENTINEL):
+            state = inside(name, f"systemctl is-active {unit}; systemctl is-enabled {unit}", False)
+            assert state.split() == ["inactive", "disabled"]
+        assert inside(name, "ls /etc/redis").split() == ["redis.conf", "sentinel.conf"]
+        assert inside(name, "ls -A /etc/flask-socketio | grep _redis", False) == ""
