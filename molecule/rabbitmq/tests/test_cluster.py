@@ -114,7 +114,7 @@ def test_the_cookie_is_the_same_and_rabbitmqs_own() -> None:
 def test_only_the_app_has_a_user_and_no_plugin_is_on() -> None:
     assert [(one["user"], one["tags"]) for one in ctl("mq1", "list_users")] == [("whoami", [])]
     (may,) = ctl("mq2", "list_permissions", "--vhost", "whoami")
-    own = "^(flask\\-socketio|python-socketio\\..+)$"
+    own = "^(whoami|python-socketio\\..+)$"
     assert may == {"user": "whoami", "configure": own, "write": own, "read": own}
     enabled = inside("mq1", "rabbitmq-plugins list --silent --minimal --enabled")
     assert enabled.strip() == ""
@@ -131,7 +131,7 @@ def test_the_password_is_kept_on_the_first_only() -> None:
 
 def test_the_login_may_do_what_python_socketio_does_and_nothing_else() -> None:
     script = (FILES / "attempts.py").read_text(encoding="utf-8")
-    given = json.dumps(login() | {"channel": "flask-socketio"})
+    given = json.dumps(login() | {"channel": "whoami"})
     ran = inside(
         APP,
         f"cat >/run/attempts.py <<'END'\n{script}\nEND\n"
