@@ -46,6 +46,8 @@ PHRASES = (
     "Apache passes WebSockets on by HTTP only",
     "listens there already",
     "serves that name on port",
+    "it was not made by this role",
+    "of two none may go on alone",
     "which is made for development",
     "can't listen on a unix socket",
     "the app's Socket.IO path",
