@@ -248,6 +248,10 @@ class Traffic:
         """How many of the clients each instance has now, such as {"node1/1": 3}."""
         return Counter(connection.instance for connection in list(self._connected.values()))
 
+    def instances_seen(self) -> set[str]:
+        """The instances that any client ever reached."""
+        return {handshake.instance for handshake in list(self.handshakes)} - {""}
+
     def wrong(self, since: float, until: float = math.inf) -> dict[str, float]:
         """The last time of each part at which something was wrong between two times, if it was.
 
