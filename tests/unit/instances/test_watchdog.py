@@ -49,14 +49,17 @@ def start(systemd: socket.socket) -> Iterator[Start]:
         process.wait()
 
 
+def beats(systemd: socket.socket, count: int) -> list[bytes]:
+    return [systemd.recv(64) for _ in range(count)]
+
+
 @pytest.mark.parametrize("patch", ["", PATCH])
 def test_it_goes_on(start: Start, systemd: socket.socket, patch: str) -> None:
     start(f"{patch}{RUN}time.sleep(60)")
-    assert [systemd.recv(64) for _ in range(12)] == [b"WATCHDOG=1"] * 12
+    assert beats(systemd, 12) == [b"WATCHDOG=1"] * 12
 
 
 def test_it_stops_when_the_loop_hangs(start: Start, systemd: socket.socket) -> None:
     start(f"{PATCH}{RUN}{HANG}")
     with pytest.raises(TimeoutError):
-        for _ in range(12):
-            assert systemd.recv(64) == b"WATCHDOG=1"
+        beats(systemd, 12)
