@@ -10,3 +10,12 @@ loglevel = "info"
 umask = 0o111
 # Instances of one user would fight over its default path.
 control_socket_disable = True
+
+import os
+import runpy
+
+here = os.path.dirname(os.path.abspath(__file__))
+
+
+def post_worker_init(worker):
+    runpy.run_path(os.path.join(here, "queue_retry.py"))
