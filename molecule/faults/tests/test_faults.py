@@ -161,7 +161,7 @@ def test_a_node_is_cut_off(url):
     keep("a node cut off", traffic, cut, handshakes_failed_until=left)
 
 
-@pytest.mark.parametrize("down", [0, 2])
+@pytest.mark.parametrize("down", [0, 4])
 def test_redis_is_restarted(url, down):
     with Traffic([url], clients=CLIENTS) as traffic:
         began = traffic.mark("stopped")
