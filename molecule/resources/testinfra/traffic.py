@@ -355,7 +355,8 @@ class Traffic:
         return json.dumps(self.figures(since), indent=2)
 
     def _waiting(self) -> bool:
-        return any(not m.whole for m in list(self.messages.values())) or any(
+        recent = self.now() - FLIGHT
+        return any(not m.whole and m.at > recent for m in list(self.messages.values())) or any(
             h.seconds is None for h in list(self.handshakes)
         )
 
