@@ -119,12 +119,6 @@ def _queue_findings(app: dict[str, Any], instances: int, channel: str, node: str
                 "app_instances to 1 on one node."
             ]
         return []
-    if app["missing_queue_client"]:
-        return [
-            f"the app's message queue needs the package {app['missing_queue_client']}, which is "
-            "not installed; the app would start, but no client could connect: add "
-            f"{app['missing_queue_client']} to the requirements."
-        ]
     if app["queue_scheme"] == "redis+sentinel" and app["manager"] == "KombuManager":
         return [
             "the app hands redis+sentinel:// to Kombu, as SocketIO(message_queue=...) does; the "
@@ -135,13 +129,19 @@ def _queue_findings(app: dict[str, Any], instances: int, channel: str, node: str
             f"{instances} instances are to serve it, but its message queue memory:// reaches "
             "nothing but its own process: set message_queue to 'redis', 'rabbitmq' or a URL."
         ]
+    found = []
+    if app["missing_queue_client"]:
+        found.append(
+            f"the app's message queue needs the package {app['missing_queue_client']}, which is "
+            "not installed; the app would start, but no client could connect: add "
+            f"{app['missing_queue_client']} to the requirements."
+        )
     if app["patched"] is False:
-        return [
+        found.append(
             f"the app has a message queue, and under {app['async_mode']!r} its client needs monkey "
             "patching, without which every client is refused when it connects: let the server "
             "patch before the app is imported."
-        ]
-    found = []
+        )
     if app["queue_is_given"] is False:
         found.append(
             f"the app uses the message queue {app['queue_address']}, which is not the one that "

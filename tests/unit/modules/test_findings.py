@@ -263,6 +263,13 @@ def test_a_queue_that_does_not_serve_is_refused(changes: dict[str, Any], sentenc
     assert found.startswith(sentence)
 
 
+def test_a_client_that_is_missing_and_not_patched_is_said_at_once() -> None:
+    app = APP | QUEUE | {"missing_queue_client": "redis", "patched": False}
+    missing, unpatched = findings(app, {}, "gevent", "gunicorn")
+    assert missing.startswith("the app's message queue needs the package redis, which is not ")
+    assert unpatched.startswith("the app has a message queue, and under 'gevent' its client needs ")
+
+
 def test_sentinel_through_python_socketio_is_fine() -> None:
     sentinel = QUEUE | {"queue_scheme": "redis+sentinel"}
     assert findings(APP | sentinel, {}, "gevent", "gunicorn", 2, "chat") == []
