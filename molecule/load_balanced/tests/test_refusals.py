@@ -118,13 +118,6 @@ def test_hosts(variables, message):
             "AuthenticationError:",
         ),
         (
-            {
-                "message_queue_channel": "flask-socketio",
-                "app_environment": {"SOCKETIO_CHANNEL": ""},
-            },
-            "the app's channel is '', but message_queue_channel is 'flask-socketio'",
-        ),
-        (
             {"nginx_sticky": "none"},
             "nginx_sticky is 'none', which is for clients that use nothing but WebSocket, but the "
             "app accepts polling",
