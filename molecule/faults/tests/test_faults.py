@@ -187,7 +187,10 @@ def test_a_balancer_is_reloaded(url, holder):
     with Traffic([url], clients=CLIENTS) as traffic:
         reloaded = traffic.mark("reloaded")
         inside(holder, "systemctl reload nginx")
-        assert leaving(holder) > 0
+        # nginx tells its workers after systemctl has come back.
+        while not (told := leaving(holder)) and traffic.now() < reloaded + 2:
+            time.sleep(0.05)
+        assert told > 0
         # All the time that they have, and then some.
         while traffic.now() < reloaded + SHUTDOWN + 2:
             time.sleep(0.1)
