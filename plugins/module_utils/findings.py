@@ -151,7 +151,7 @@ def _queue_findings(app: dict[str, Any], instances: int, channel: str, node: str
     if channel and app["channel"] != channel:
         found.append(
             f"the app's channel is {app['channel']!r}, but message_queue_channel is {channel!r}, "
-            f"the only one that its user may use: write {READ_QUEUE}, or set "
+            f"the one that is allowed and checked: write {READ_QUEUE}, or set "
             f"message_queue_channel to {app['channel']!r}."
         )
     if app["queue_error"] and not found:

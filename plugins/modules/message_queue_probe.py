@@ -8,18 +8,19 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: message_queue_probe
-short_description: Check that a message passes from the queue to the clients of every instance
+short_description: Check that a message passes from the queue to the clients of every instance, and back
 version_added: 0.1.0
 description:
   - >-
     Connects a Socket.IO client to each of several addresses, instances of an app or front doors of
-    nodes, and emits one message through the message queue to all of them.
+    nodes, and emits a message through the message queue to each of them.
   - >-
-    The message goes out by python-socketio's write-only manager, on the app's channel, to the rooms
-    that are the clients' own session ids. So the app needs no change and its users see nothing.
+    The messages go out by python-socketio's own manager, on the app's channel, each to the room that
+    is the client's own session id. So the app needs no change and its users see nothing.
   - >-
-    Every client must get it exactly once. That fails when an instance is not subscribed, uses
-    another channel or another queue, or is subscribed twice.
+    Every client must get its message exactly once, and its acknowledgement must come back through
+    the queue. That fails when an instance is not subscribed, uses another channel or another queue,
+    is subscribed twice, or can't write to the queue.
   - >-
     Where it can't be shown, RV(skipped_because) says why, an app that refuses anonymous clients, or
     a queue that has no client library here (Kafka, ZeroMQ).
@@ -55,7 +56,8 @@ options:
       - Seconds that the clients may take to connect, and then the message to arrive.
       - >-
         An instance subscribes when its first client connects (python-socketio's manager is
-        initialized then), so a message is emitted every half second until one has reached all.
+        initialized then), so messages are emitted every half second until all of one round were
+        acknowledged.
     type: float
     default: 10
 requirements:
@@ -89,7 +91,8 @@ summary:
   description: One line for people.
   returned: success
   type: str
-  sample: a message through the queue reached a client on each of 4 targets in 12 ms
+  sample: >-
+    a message through the queue reached a client on each of 4 targets and was acknowledged in 12 ms
 targets:
   description: The targets with what their clients got.
   returned: when the clients connected
@@ -102,12 +105,15 @@ targets:
     messages:
       description: How often the client got the message that counts.
       type: int
+    acknowledgements:
+      description: How often its acknowledgement of that message came back through the queue.
+      type: int
 emitted:
-  description: How many messages were emitted until one had reached all.
+  description: How many messages each target was sent until one had been acknowledged by all.
   returned: when the clients connected
   type: int
 ms:
-  description: Milliseconds from the emission to the last client's receipt.
+  description: Milliseconds from the emission to the last client's acknowledgement.
   returned: success
   type: float
 skipped_because:
@@ -169,19 +175,27 @@ def make_manager(queue: str, channel: str, logger: logging.Logger) -> socketio.P
     scheme = queue.partition(":")[0].lower()
     if scheme.startswith(("kafka", "zmq")):
         raise Unprovable(f"nothing here emits to a queue of {scheme}")
-    redis = scheme.partition("+")[0] in REDIS_SCHEMES and scheme != "redis+socket"
-    kind = socketio.RedisManager if redis else socketio.KombuManager
-    return kind(queue, channel=channel, write_only=True, logger=logger)
+    if scheme.partition("+")[0] in REDIS_SCHEMES and scheme != "redis+socket":
+        return socketio.RedisManager(queue, channel=channel, logger=logger)
+    # Its queue goes with the probe, not five minutes later.
+    return socketio.KombuManager(
+        queue, channel=channel, logger=logger, queue_options={"auto_delete": True}
+    )
 
 
-def emit(manager: socketio.PubSubManager, *arguments: t.Any, **options: t.Any) -> None:
-    manager.emit(*arguments, **options)
+def listen(manager: socketio.PubSubManager, logger: logging.Logger) -> None:
+    """Make it take part as a server without clients: acknowledgements return to a server only."""
+    server = socketio.Server(async_mode="threading", client_manager=manager, logger=logger)
+    server.manager_initialized = True
+    manager.initialize()
 
 
 class Client:
     def __init__(self, target: str, event: str, host: str | None) -> None:
         self.target = target
         self.got: Counter[int] = Counter()
+        self.acknowledged: Counter[int] = Counter()
+        self.sid = ""
         connector: aiohttp.BaseConnector
         if target.startswith("/"):
             self.url = "http://localhost"
@@ -196,9 +210,21 @@ class Client:
         self.refusal: t.Any = None
         self.event = event
 
-    async def connect(self, path: str, namespace: str, seconds: float) -> str:
-        """Connect and return the session's id, which is also its own room."""
-        self.client.on(self.event, lambda number: self.got.update([number]), namespace=namespace)
+    def receive(self, number: int) -> int:
+        self.got.update([number])
+        return number
+
+    def acknowledge(self, number: int) -> None:
+        self.acknowledged.update([number])
+
+    def send(self, manager: socketio.PubSubManager, number: int, namespace: str) -> None:
+        """Emit to the room that is the session's id."""
+        manager.emit(
+            self.event, number, namespace=namespace, room=self.sid, callback=self.acknowledge
+        )
+
+    async def connect(self, path: str, namespace: str, seconds: float) -> None:
+        self.client.on(self.event, self.receive, namespace=namespace)
         self.client.on("connect_error", self.refuse, namespace=namespace)
         try:
             await self.client.connect(
@@ -216,7 +242,7 @@ class Client:
                 f"No client could connect to {self.target}: {exc}. Remedy: probe it alone with "
                 "socketio_probe, which says why."
             ) from exc
-        return str(self.client.get_sid(namespace))
+        self.sid = str(self.client.get_sid(namespace))
 
     def refuse(self, data: t.Any = None) -> None:
         self.refusal = data.get("message", data) if isinstance(data, dict) else str(data)
@@ -226,26 +252,26 @@ class Client:
         await self.http.close()
 
 
-async def spread(params: dict[str, t.Any], clients: list[Client], event: str) -> dict[str, t.Any]:
-    """Emit until one message has reached every client; returns the result's part of it."""
+async def spread(params: dict[str, t.Any], clients: list[Client]) -> dict[str, t.Any]:
+    """Emit until all messages of a round are acknowledged; returns the result's part of it."""
     failures = Failures()
     logger = logging.Logger("message_queue_probe", logging.ERROR)
     logger.addHandler(failures)
     manager = make_manager(params["queue"], params["channel"], logger)
-    rooms = await asyncio.gather(
-        *(c.connect(params["path"], params["namespace"], params["timeout"]) for c in clients)
-    )
+    listen(manager, logger)
+    namespace = params["namespace"]
+    await asyncio.gather(*(c.connect(params["path"], namespace, params["timeout"]) for c in clients))
+
+    def emit(number: int) -> None:
+        for client in clients:
+            client.send(manager, number, namespace)
+
     deadline = time.monotonic() + params["timeout"]
     emitted, number, arrived = [], 0, False
     while not arrived and time.monotonic() < deadline:
         emitted.append(time.monotonic())
         number = len(emitted)
-        await asyncio.wait_for(
-            asyncio.to_thread(
-                emit, manager, event, number, namespace=params["namespace"], room=rooms
-            ),
-            params["timeout"],
-        )
+        await asyncio.wait_for(asyncio.to_thread(emit, number), params["timeout"])
         if failures.seen:
             raise ProbeError(
                 f"The message queue refused the message: {failures.seen[-1]}. Remedy: check its "
@@ -254,16 +280,10 @@ async def spread(params: dict[str, t.Any], clients: list[Client], event: str) ->
         until = time.monotonic() + INTERVAL_SECONDS
         while not arrived and time.monotonic() < until:
             await asyncio.sleep(0.002)
-            arrived = all(client.got[number] for client in clients)
+            arrived = all(client.acknowledged[number] for client in clients)
     ms = round((time.monotonic() - emitted[-1]) * 1000, 1)
     if not arrived:
-        missed = [client.target for client in clients if not client.got]
-        late = [client.target for client in clients if not client.got[number]]
-        raise ProbeError(
-            f"Of {number} messages through the queue in {params['timeout']:g} s none reached all "
-            f"clients; without any: {', '.join(missed) or 'none'}; without the last: "
-            f"{', '.join(late)}. Remedy: {REMEDY}."
-        )
+        raise ProbeError(missed(clients, number, params["timeout"]))
     await asyncio.sleep(DUPLICATE_SECONDS)
     twice = [client.target for client in clients if client.got[number] > 1]
     if twice:
@@ -274,15 +294,33 @@ async def spread(params: dict[str, t.Any], clients: list[Client], event: str) ->
     return {"emitted": number, "ms": ms}
 
 
+def missed(clients: list[Client], number: int, seconds: float) -> str:
+    """Say which part of the way is broken."""
+    late = [client.target for client in clients if not client.got[number]]
+    if late:
+        never = [client.target for client in clients if not client.got]
+        return (
+            f"Of {number} messages through the queue in {seconds:g} s none reached all "
+            f"clients; without any: {', '.join(never) or 'none'}; without the last: "
+            f"{', '.join(late)}. Remedy: {REMEDY}."
+        )
+    silent = [client.target for client in clients if not client.acknowledged[number]]
+    return (
+        f"Messages through the queue reach every client, but the acknowledgements of "
+        f"{', '.join(silent)} do not come back in {seconds:g} s. Remedy: let the user of the queue "
+        "publish on the channel, and look for 'Cannot publish to' in the app's journal on that node."
+    )
+
+
 async def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
     event = f"flask-socketio-probe-{uuid.uuid4().hex}"
     clients = [Client(target, event, params["host"]) for target in params["targets"]]
     result: dict[str, t.Any] = {}
     try:
-        result = await spread(params, clients, event)
+        result = await spread(params, clients)
         summary = (
             f"a message through the queue reached a client on each of {len(clients)} targets "
-            f"in {result['ms']:g} ms"
+            f"and was acknowledged in {result['ms']:g} ms"
         )
     except Unprovable as exc:
         summary = f"not shown that messages pass between instances: {exc}"
@@ -298,7 +336,11 @@ async def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
 def found(clients: list[Client]) -> dict[str, t.Any]:
     return {
         "targets": [
-            {"target": client.target, "messages": max(client.got.values(), default=0)}
+            {
+                "target": client.target,
+                "messages": max(client.got.values(), default=0),
+                "acknowledgements": max(client.acknowledged.values(), default=0),
+            }
             for client in clients
         ]
     }

@@ -140,6 +140,15 @@ def test_a_node_sees_the_client_and_believes_only_the_balancer(url, address):
         assert address(BALANCER) not in clients
 
 
+def test_a_trusted_proxy_is_believed_and_nobody_else():
+    forwarded = "-H 'X-Forwarded-For: {}' -H 'X-Forwarded-Proto: https' http://{}/whoami"
+    inside(BALANCER, "curl -fsS " + forwarded.format("203.0.113.21", "127.0.0.1"))
+    inside("node1", "curl -fsS " + forwarded.format("203.0.113.22", BALANCER))
+    logs = "\n".join(inside(node, "grep whoami /var/log/nginx/access.log") for node in NODES)
+    assert "203.0.113.21" in logs
+    assert "203.0.113.22" not in logs
+
+
 def test_nobody_else_reaches_a_node():
     asked = "curl --silent --output /dev/null --max-time 2 --write-out '%{http_code}' http://"
     for node in NODES:

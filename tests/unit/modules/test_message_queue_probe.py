@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import queue
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,21 +22,27 @@ class Bus:
 
     def __init__(self) -> None:
         self.subscribers: list[asyncio.Queue[Any]] = []
+        self.probe: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.loop = asyncio.get_running_loop()
 
     def publish(self, message: dict[str, Any]) -> None:
+        self.probe.put(message)
         for subscriber in self.subscribers:
             self.loop.call_soon_threadsafe(subscriber.put_nowait, message)
 
 
 class Manager(socketio.async_pubsub_manager.AsyncPubSubManager):
-    def __init__(self, bus: Bus, subscriptions: int) -> None:
+    def __init__(self, bus: Bus, subscriptions: int, mute: bool) -> None:
         super().__init__()
+        self.bus = bus
+        self.mute = mute
         self.queue: asyncio.Queue[Any] = asyncio.Queue()
         bus.subscribers += [self.queue] * subscriptions
 
-    async def _publish(self, _data: dict[str, Any]) -> None:
-        raise AssertionError("the app emits nothing")
+    async def _publish(self, data: dict[str, Any]) -> None:
+        assert data["method"] == "callback", "the app emits nothing"
+        if not self.mute:
+            self.bus.publish(data)
 
     async def _listen(self) -> AsyncIterator[dict[str, Any]]:
         while True:
@@ -44,11 +51,15 @@ class Manager(socketio.async_pubsub_manager.AsyncPubSubManager):
 
 class Emitter(socketio.PubSubManager):
     def __init__(self, bus: Bus) -> None:
-        super().__init__(write_only=True)
+        super().__init__()
         self.bus = bus
 
     def _publish(self, data: dict[str, Any]) -> None:
         self.bus.publish(data)
+
+    def _listen(self) -> Iterator[dict[str, Any]]:
+        while True:
+            yield self.bus.probe.get()
 
 
 class Broken(Emitter):
@@ -62,8 +73,11 @@ class Broken(Emitter):
         self.logger.error("Cannot publish to redis... giving up", extra=extra)
 
 
-async def serve(bus: Bus, subscriptions: int, refuses: bool = False) -> tuple[web.AppRunner, str]:
-    server = socketio.AsyncServer(async_mode="aiohttp", client_manager=Manager(bus, subscriptions))
+async def serve(
+    bus: Bus, subscriptions: int, refuses: bool, mute: bool
+) -> tuple[web.AppRunner, str]:
+    manager = Manager(bus, subscriptions, mute)
+    server = socketio.AsyncServer(async_mode="aiohttp", client_manager=manager)
     if refuses:
         server.on("connect", lambda _sid, _environ: False)
     app = web.Application()
@@ -77,7 +91,9 @@ async def serve(bus: Bus, subscriptions: int, refuses: bool = False) -> tuple[we
 
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    def run(*subscriptions: int, refuses: bool = False, broken: bool = False) -> dict[str, Any]:
+    def run(
+        *subscriptions: int, refuses: bool = False, broken: bool = False, mute: int | None = None
+    ) -> dict[str, Any]:
         async def inside() -> dict[str, Any]:
             bus = Bus()
             monkeypatch.setattr(
@@ -85,7 +101,10 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
                 "make_manager",
                 lambda _queue, _channel, logger: Broken(bus, logger) if broken else Emitter(bus),
             )
-            servers = [await serve(bus, number, refuses) for number in subscriptions]
+            servers = [
+                await serve(bus, number, refuses, at == mute)
+                for at, number in enumerate(subscriptions)
+            ]
             params = {
                 "queue": URL,
                 "channel": "chat",
@@ -114,6 +133,7 @@ def test_a_message_reaches_every_target(probe: Callable[..., dict[str, Any]]) ->
     assert "failed" not in result
     assert result["msg"].startswith("a message through the queue reached a client on each of 3 ")
     assert [target["messages"] for target in result["targets"]] == [1, 1, 1]
+    assert [target["acknowledgements"] for target in result["targets"]] == [1, 1, 1]
     assert result["emitted"] == 1
 
 
@@ -128,6 +148,15 @@ def test_a_target_that_hears_twice_fails(probe: Callable[..., dict[str, Any]]) -
     result = probe(1, 2)
     assert result["failed"] is True
     assert result["msg"].startswith(f"A message reached {result['targets'][1]['target']} more than")
+
+
+def test_a_target_whose_acknowledgement_is_lost_fails(
+    probe: Callable[..., dict[str, Any]],
+) -> None:
+    result = probe(1, 1, mute=1)
+    silent = result["targets"][1]["target"]
+    assert result["failed"] is True
+    assert f"but the acknowledgements of {silent} do not come back in 1.2 s. " in result["msg"]
 
 
 def test_a_queue_that_refuses_fails(probe: Callable[..., dict[str, Any]]) -> None:
