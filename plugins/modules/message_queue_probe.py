@@ -8,15 +8,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: message_queue_probe
-short_description: Check that a message passes from the queue to the clients of every instance, and back
+short_description: Check that messages pass from the queue to every instance's clients, and back
 version_added: 0.1.0
 description:
   - >-
     Connects a Socket.IO client to each of several addresses, instances of an app or front doors of
     nodes, and emits a message through the message queue to each of them.
   - >-
-    The messages go out by python-socketio's own manager, on the app's channel, each to the room that
-    is the client's own session id. So the app needs no change and its users see nothing.
+    The messages go out by python-socketio's own manager, on the app's channel, each to the room
+    that is the client's own session id. So the app needs no change and its users see nothing.
   - >-
     Every client must get its message exactly once, and its acknowledgement must come back through
     the queue. That fails when an instance is not subscribed, uses another channel or another queue,
@@ -260,7 +260,9 @@ async def spread(params: dict[str, t.Any], clients: list[Client]) -> dict[str, t
     manager = make_manager(params["queue"], params["channel"], logger)
     listen(manager, logger)
     namespace = params["namespace"]
-    await asyncio.gather(*(c.connect(params["path"], namespace, params["timeout"]) for c in clients))
+    await asyncio.gather(
+        *(c.connect(params["path"], namespace, params["timeout"]) for c in clients)
+    )
 
     def emit(number: int) -> None:
         for client in clients:
@@ -307,8 +309,9 @@ def missed(clients: list[Client], number: int, seconds: float) -> str:
     silent = [client.target for client in clients if not client.acknowledged[number]]
     return (
         f"Messages through the queue reach every client, but the acknowledgements of "
-        f"{', '.join(silent)} do not come back in {seconds:g} s. Remedy: let the user of the queue "
-        "publish on the channel, and look for 'Cannot publish to' in the app's journal on that node."
+        f"{', '.join(silent)} do not come back in {seconds:g} s. Remedy: let the user of the "
+        "queue publish on the channel, and look for 'Cannot publish to' in the app's journal on "
+        "that node."
     )
 
 
