@@ -38,6 +38,10 @@ TAKEN = (
     "this user exists and was not made for this app; choose another app_user, or set "
     "app_manage_user to false to run the app as it."
 )
+RELEASE = (
+    "a release's name, twelve hexadecimal digits, or 'previous'; or leave it out to deploy "
+    "app_source."
+)
 REQUIREMENTS = "a file inside of app_source, such as 'requirements.txt', or a list of requirements."
 SERVES_AGAIN = (
     "curl --silent --fail --retry 30 --retry-delay 1 --retry-all-errors http://127.0.0.1/whoami"
@@ -114,6 +118,14 @@ CASES: dict[str, list[Case]] = {
         ),
         told("app_version", "$(reboot)", "a branch, a tag or a commit."),
         told("app_version", "--upload-pack=id", "a branch, a tag or a commit."),
+        told("app_release", "../../etc", RELEASE),
+        told("app_release", "Previous", RELEASE),
+        told(
+            "app_keep_releases",
+            1,
+            "the number of releases to keep, at least 2, the current one and the one to go back "
+            "to.",
+        ),
         told("app_root", "/opt/chat $(id)", ROOT),
         told("app_root", "/opt/../etc", ROOT),
         told("app_user", "www data", "a system user's name."),

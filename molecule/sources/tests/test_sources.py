@@ -53,9 +53,16 @@ def test_the_release_says_what_it_was_made_of(host, app):
     version, requirements = RELEASES[app]
     directory = f"{release}/src/backend" if app == "fetched-by-git" else f"{release}/src"
     assert len(told.pop("source")) == 64
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", told.pop("built"))
+    if app == "fetched-by-git":
+        assert re.fullmatch("[0-9a-f]{40}", told.pop("commit"))
     assert told == {
         "app": app,
         "version": version,
+        "settings": {
+            "app_server": "gunicorn",
+            "app_source_directory": "backend" if app == "fetched-by-git" else "",
+        },
         "requirements": [line.format(app=directory) for line in requirements] + SERVER,
     }
     lines = host.file(f"{release}/requirements.txt").content_string.split("\n")
