@@ -185,6 +185,7 @@ from ansible_collections.realtime.flask_socketio.plugins.module_utils.findings i
     refusal,
     warnings,
 )
+from ansible_collections.realtime.flask_socketio.plugins.module_utils.sandbox import systemd_run
 
 
 def main() -> None:
@@ -210,25 +211,14 @@ def main() -> None:
     )
     p = module.params
     rc, stdout, stderr = module.run_command(
-        [
-            "systemd-run",
-            "--quiet",
-            "--wait",
-            "--pipe",
-            "--collect",
-            f"--uid={p['user']}",
-            f"--working-directory={p['directory']}",
-            f"--property=EnvironmentFile={p['environment_file']}",
-            f"--property=RuntimeMaxSec={p['timeout']}",
-            "--property=ProtectSystem=strict",
-            "--property=ProtectHome=true",
-            "--property=PrivateTmp=true",
-            "--property=NoNewPrivileges=true",
-            *(f"--property={setting}" for setting in p["properties"]),
-            "--setenv=PYTHONDONTWRITEBYTECODE=1",
-            "--",
-            *p["command"],
-        ],
+        systemd_run(
+            p["command"],
+            user=p["user"],
+            directory=p["directory"],
+            environment_file=p["environment_file"],
+            timeout=p["timeout"],
+            properties=p["properties"],
+        ),
         data=p["script"],
         binary_data=False,
     )

@@ -51,6 +51,13 @@ PHRASES = (
     "which is made for development",
     "can't listen on a unix socket",
     "the app's Socket.IO path",
+    "is held by another run",
+    "there is no such release, or its building was cut short",
+    "no release was the current one before",
+    "that is not the same release on all hosts",
+    "did not end within",
+    "Its last words:",
+    "another command of the app still runs",
 )
 
 
