@@ -17,6 +17,7 @@ from traffic import Traffic, keep_figures
 
 BALANCERS = ["lb1", "lb2"]
 CLIENTS = 12
+INSTANCES = {f"node{n}/{i}" for n in (1, 2) for i in (1, 2)}
 QUEUE = "queue1"
 REDIS = "redis-server@flask-socketio.service"
 # As molecule.yml has it: after so many seconds systemd kills an instance that hangs.
@@ -98,12 +99,13 @@ def test_nothing_is_lost_while_nothing_breaks(url):
     """The control of all others."""
     with Traffic([url], clients=CLIENTS) as traffic:
         began = traffic.mark("began")
-        time.sleep(3)
+        # Long enough that newcomers find each, or a fault of one of them would show nothing.
+        while traffic.now() < began + 3 or traffic.instances_seen() != INSTANCES:
+            assert traffic.now() < began + 15, traffic.instances_seen()
+            time.sleep(0.1)
     figures = keep("nothing", traffic, began)
     assert figures["wrong_until"] == {}
     assert figures["messages"]["received"] == figures["messages"]["due"] > 0
-    # Or a fault of one of them would show nothing.
-    assert traffic.instances_seen() == {f"node{n}/{i}" for n in (1, 2) for i in (1, 2)}
 
 
 def test_an_instance_is_killed(url):

@@ -20,6 +20,8 @@ SITE = "/etc/nginx/conf.d/flask-socketio-whoami.conf"
 INSTANCES = {"1", "2", "3", "4"}
 # More than one request of a polling session.
 SEVERAL = range(3)
+# Of 200 that a hash spreads evenly one instance has too many every now and then.
+BROWSERS = 600
 
 
 @pytest.fixture
@@ -82,12 +84,12 @@ def test_browsers_of_one_address_are_spread_and_stay(url):
             async with gate:
                 return await _browse(url)
 
-        return await asyncio.gather(*(one() for _ in range(200)))
+        return await asyncio.gather(*(one() for _ in range(BROWSERS)))
 
     count = Counter(asyncio.run(browse()))
     assert set(count) == INSTANCES
     # As even as 60/40 over two: no instance has more than half as much again as its share.
-    assert max(count.values()) <= 75, count
+    assert max(count.values()) <= 0.375 * BROWSERS, count
 
 
 def test_a_session_of_a_browser_is_one_process(url):

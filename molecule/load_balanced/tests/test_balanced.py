@@ -23,6 +23,8 @@ BALANCER, NODES, QUEUE = "lb1", ("node1", "node2"), "queue1"
 INSTANCES = {(node, number) for node in NODES for number in ("1", "2")}
 SITE = "/etc/nginx/conf.d/flask-socketio-whoami.conf"
 SEVERAL = range(3)
+# Of 200 that a hash spreads evenly more than 120 are at one node every now and then.
+BROWSERS = 600
 
 
 @pytest.fixture
@@ -59,12 +61,12 @@ def test_browsers_of_one_address_are_spread_and_stay(url):
             async with gate:
                 return await _browse(url)
 
-        return await asyncio.gather(*(one() for _ in range(200)))
+        return await asyncio.gather(*(one() for _ in range(BROWSERS)))
 
     seen = asyncio.run(browse())
     assert set(seen) == INSTANCES
     nodes = Counter(node for node, _ in seen)
-    assert max(nodes.values()) <= 120, nodes
+    assert max(nodes.values()) <= 0.6 * BROWSERS, nodes
 
 
 def test_clients_without_cookies_never_lose_their_session(url):

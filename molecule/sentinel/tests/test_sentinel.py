@@ -210,7 +210,8 @@ def crossed(traffic: Traffic, since: float) -> float:
 
 
 def test_delivery_resumes_when_the_primary_is_lost(url, lost, primary):
-    with Traffic([url], clients=6, newcomers=1, kinds=["websocket"]) as traffic:
+    # So many that both instances have some.
+    with Traffic([url], clients=16, newcomers=1, kinds=["websocket"]) as traffic:
         eventually(lambda: len(traffic.instances()) == 2, 20)
         eventually(lambda: crossed(traffic, 0), 5)
         inside(lost, f"systemctl kill --signal=KILL {SERVER}")
