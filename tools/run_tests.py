@@ -36,6 +36,7 @@ LONGEST = (
     "sentinel",
     "rabbitmq",
     "faults",
+    "deploys",
     "load_balanced",
 )
 HEARTBEAT_SECONDS = 30

@@ -28,27 +28,48 @@ def playbook(
 ) -> subprocess.CompletedProcess[str]:
     """Run one of the project's playbooks with extra variables; its errors are in stdout too."""
     return subprocess.run(
-        [
-            "ansible-playbook",
-            f"--inventory={inventory or os.environ['MOLECULE_INVENTORY_FILE']}",
-            f"--extra-vars={json.dumps(variables)}",
-            *arguments,
-            name,
-        ],
+        _command(name, arguments, inventory, variables),
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd=PROJECT,
         timeout=300,
-        # With the configuration that the collection ships, not molecule's.
-        env=os.environ
-        | {
-            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-            "ANSIBLE_FORCE_COLOR": "0",
-            "ANSIBLE_NOCOLOR": "1",
-        },
+        env=_environment(),
     )
+
+
+def started(name: str, inventory: Path | None = None, **variables: Any) -> subprocess.Popen[bytes]:
+    """Start one of the project's playbooks, in a process group of its own; it says nothing."""
+    return subprocess.Popen(
+        _command(name, (), inventory, variables),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=PROJECT,
+        env=_environment(),
+        start_new_session=True,
+    )
+
+
+def _command(
+    name: str, arguments: Sequence[str], inventory: Path | None, variables: dict[str, Any]
+) -> list[str]:
+    return [
+        "ansible-playbook",
+        f"--inventory={inventory or os.environ['MOLECULE_INVENTORY_FILE']}",
+        f"--extra-vars={json.dumps(variables)}",
+        *arguments,
+        name,
+    ]
+
+
+def _environment() -> dict[str, str]:
+    # With the configuration that the collection ships, not molecule's.
+    return os.environ | {
+        "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+        "ANSIBLE_FORCE_COLOR": "0",
+        "ANSIBLE_NOCOLOR": "1",
+    }
 
 
 async def _session(

@@ -10,6 +10,15 @@ Each client connects, says a message with an id of its own every so often (the e
 example app, which it acknowledges and broadcasts as `said`), and connects again when it is cut off.
 Beside them newcomers connect and leave. All run in a thread, so that a test may meanwhile do what
 it likes. Times are in seconds since the beginning, those of figures since the fault.
+
+With `repeats` nobody listens (the event `note`, which the app only acknowledges), and so hundreds
+of clients cost little: each says once more, by its id, what had no answer when it was cut off.
+
+    with Traffic([url], clients=200, newcomers=10, speech=0.5, repeats=True) as traffic:
+        began = traffic.mark("deploy")
+        playbook("playbooks/deploy.yml", ...)
+        counts = traffic.counts(began, traffic.settle())
+    keep_case("deploy", counts | {"duplicates": traffic.duplicates(ids that the app has handled)})
 """
 
 from __future__ import annotations
@@ -25,7 +34,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +50,8 @@ FLIGHT = 1.0
 """Seconds that a message may be on its way before it counts as late."""
 BEGINNING = 30.0
 """Seconds in which all clients must have connected at first."""
+ARRIVALS = 50
+"""Clients that come in a second at the beginning."""
 BACKOFF = (1.0, 5.0)
 """As socket.io-client: seconds before the first attempt to connect again, doubled up to so many."""
 
@@ -79,6 +90,7 @@ class Message:
     due: dict[str, str]
     """The clients that were connected when it was said, and the instance of each."""
     acknowledged: float | None = None
+    repeated: int = 0
     heard: dict[str, list[float]] = field(default_factory=dict)
 
     @property
@@ -99,6 +111,8 @@ class Drop:
     instance: str
     at: float
     back: float | None = None
+    dismissed: bool = False
+    """The server said that it ends: the libraries' clients don't come back then by themselves."""
 
 
 class Connection:
@@ -107,7 +121,9 @@ class Connection:
     def __init__(self, kind: Kind, cookie: str, path: str, patience: float) -> None:
         self.kind = kind
         self.instance = ""
+        self.version = ""
         self.ended = asyncio.Event()
+        self.dismissed = False
         self._cookie = cookie
         self._path = path
         self._patience = patience
@@ -123,7 +139,10 @@ class Connection:
         """Connect, all steps within the patience, or raise Failed with the step that failed."""
         # On the session, because the client sends headers of its own with the first request only.
         headers = {"Cookie": self._cookie} if self.kind != "websocket" else {}
-        self._http = aiohttp.ClientSession(headers=headers)
+        # A connection for each request: a browser sends again what a kept one was closed under.
+        self._http = aiohttp.ClientSession(
+            headers=headers, connector=aiohttp.TCPConnector(force_close=True)
+        )
         self.client.eio.http = self._http
         self.client.eio.external_http = True
         problem = ""
@@ -147,6 +166,8 @@ class Connection:
         if problem:
             await self.close()
             raise Failed(problem)
+        if writing := self.client.eio.write_loop_task:
+            writing.add_done_callback(self._wrote_last)
 
     def _step(self) -> str:
         # Set by the answer to open, and not forgotten when that session ends.
@@ -154,6 +175,11 @@ class Connection:
         if transport is None:
             return "open"
         return "connect" if transport == TRANSPORTS[self.kind][-1] else "upgrade"
+
+    def _wrote_last(self, task: asyncio.Task[None]) -> None:
+        # Over polling it would know only at the next ping that a message could not be sent. That
+        # the server ends it, which looks the same at first, it says at once.
+        task.get_loop().call_later(0.2, self.ended.set)
 
     async def close(self) -> None:
         # Its own farewell may wait for ever for a server that is gone; the session ends all.
@@ -164,8 +190,10 @@ class Connection:
 
     async def _introduced(self, data: dict[str, Any]) -> None:
         self.instance = f"{data['node']}/{data['instance'] or data['pid']}"
+        self.version = data.get("version", "")
 
-    async def _disconnected(self, *_: object) -> None:
+    async def _disconnected(self, reason: str) -> None:
+        self.dismissed = reason == self.client.reason.SERVER_DISCONNECT
         self.ended.set()
 
 
@@ -183,6 +211,7 @@ class Traffic:
         cookie: str = "socketio_whoami",
         path: str = "socket.io",
         patience: float = PATIENCE,
+        repeats: bool = False,
     ) -> None:
         """newcomers and speech are rates: handshakes a second, and messages of each client."""
         self.urls = list(urls)
@@ -197,10 +226,12 @@ class Traffic:
         self._cookie = cookie
         self._path = path
         self._patience = patience
+        self._repeats = repeats
         self._connected: dict[str, Connection] = {}
         self._run = secrets.token_hex(3)
         self._began = time.monotonic()
         self._ended: float | None = None
+        self._cpu = 0.0
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -225,7 +256,11 @@ class Traffic:
         self._loop.call_soon_threadsafe(self._quiet.set)
         # What is on its way may arrive.
         with contextlib.suppress(AssertionError):
-            self._wait(lambda: not self._waiting(), self._patience)
+            # What was not repeated by then may not arrive any more.
+            self._wait(
+                lambda: not self._pending(0 if self._repeats else self.now() - FLIGHT),
+                self._patience,
+            )
         self._end()
 
     def _end(self) -> None:
@@ -239,6 +274,12 @@ class Traffic:
         """The seconds since the beginning, at most those to the end."""
         return (self._ended or time.monotonic()) - self._began
 
+    def cpu(self) -> float:
+        """The CPU-seconds that the clients took."""
+        if self._ended is not None or self._thread.ident is None:
+            return self._cpu
+        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
+
     def mark(self, name: str) -> float:
         """Keep the time of what happens now under a name; returns it."""
         self.marks[name] = self.now()
@@ -247,6 +288,10 @@ class Traffic:
     def instances(self) -> Counter[str]:
         """How many of the clients each instance has now, such as {"node1/1": 3}."""
         return Counter(connection.instance for connection in list(self._connected.values()))
+
+    def versions(self) -> Counter[str]:
+        """How many of the clients are with each version of the app now."""
+        return Counter(connection.version for connection in list(self._connected.values()))
 
     def instances_seen(self) -> set[str]:
         """The instances that any client ever reached."""
@@ -299,6 +344,50 @@ class Traffic:
         assert last - since <= limit, self._report(since)
         return last - since
 
+    def settle(self) -> float:
+        """Let all clients come back, and what they began until then end; returns when they were.
+
+        Raises nothing when some don't: that is in the counts up to then.
+        """
+        with contextlib.suppress(AssertionError):
+            # As long as the last of their attempts may take.
+            self._wait(
+                lambda: len(self._connected) == self._count, 1.5 * BACKOFF[1] + self._patience
+            )
+        now = self.now()
+        with contextlib.suppress(AssertionError):
+            self._wait(lambda: not self._pending(0, now), self._patience)
+        return now
+
+    def counts(self, since: float = 0.0, until: float = math.inf) -> dict[str, float]:
+        """What a deploy may not have more of than none, in few figures."""
+        figures = self.figures(since, until)
+        messages, handshakes = figures["messages"], figures["handshakes"]
+        return {
+            "handshakes": handshakes["tried"],
+            "failed": handshakes["failed"],
+            "acks": messages["acknowledged"],
+            "lost_acks": messages["sent"] - messages["acknowledged"],
+            "seconds": figures["seconds"],
+        }
+
+    def duplicates(
+        self, handled: Iterable[str], since: float = 0.0, until: float = math.inf
+    ) -> int:
+        """How many messages the app handled once more, given the id of each that it handled."""
+        times = Counter(handled)
+        said = {
+            said: message
+            for said, message in list(self.messages.items())
+            if since <= message.at <= until
+        }
+        # Or the app keeps no such list, and there seem to be none.
+        unknown = [
+            said for said, m in said.items() if m.acknowledged is not None and not times[said]
+        ]
+        assert not unknown, f"acknowledged but not handled: {unknown[:5]}, of {len(unknown)}"
+        return sum(max(0, times[said] - 1) for said in said)
+
     def figures(self, since: float = 0.0, until: float = math.inf) -> dict[str, Any]:
         """What was counted between two times; times in it are since the first."""
         messages = [m for m in list(self.messages.values()) if since <= m.at <= until]
@@ -327,12 +416,14 @@ class Traffic:
                 "acknowledged": len(answers),
                 "due": sum(len(m.due) for m in messages),
                 "received": sum(len(m.due.keys() & m.heard.keys()) for m in messages),
+                "repeated": sum(m.repeated for m in messages),
                 "duplicated": sum(len(times) - 1 for m in messages for times in m.heard.values()),
                 "slowest_answer": round(max(answers, default=0.0), 2),
             },
             "connections": {
                 "dropped": len(drops),
                 "back": sum(d.back is not None for d in drops),
+                "dismissed": sum(d.dismissed for d in drops),
                 "longest_absence": round(
                     max((d.back - d.at for d in drops if d.back is not None), default=0.0), 2
                 ),
@@ -354,11 +445,11 @@ class Traffic:
     def _report(self, since: float) -> str:
         return json.dumps(self.figures(since), indent=2)
 
-    def _waiting(self) -> bool:
-        recent = self.now() - FLIGHT
-        return any(not m.whole and m.at > recent for m in list(self.messages.values())) or any(
-            h.seconds is None for h in list(self.handshakes)
-        )
+    def _pending(self, since: float, until: float = math.inf) -> bool:
+        """Whether a handshake, or a message that was said between two times, has no end yet."""
+        return any(
+            not m.whole and since <= m.at <= until for m in list(self.messages.values())
+        ) or any(h.seconds is None and h.at <= until for h in list(self.handshakes))
 
     def _wait(self, condition: Callable[[], bool], limit: float) -> None:
         """From the caller's thread."""
@@ -379,6 +470,7 @@ class Traffic:
             self._error = error
         finally:
             self._loop.close()
+            self._cpu = time.thread_time()
 
     async def _all(self) -> None:
         try:
@@ -423,7 +515,9 @@ class Traffic:
         cookie = secrets.token_hex(16)
         drop: Drop | None = None
         delay = BACKOFF[0]
-        while True:
+        unanswered: dict[str, Message] = {}
+        await asyncio.sleep(number / ARRIVALS)
+        while not (drop and drop.dismissed):
             connection = self._connection(number, cookie)
             connection.client.on("said", self._listener(name))
             try:
@@ -432,9 +526,9 @@ class Traffic:
                 self._connected[name] = connection
                 if drop:
                     drop.back = self.now()
-                async with self._speaking(number, name, connection):
+                async with self._speaking(number, name, connection, unanswered):
                     await connection.ended.wait()
-                drop = Drop(name, connection.instance, self.now())
+                drop = Drop(name, connection.instance, self.now(), dismissed=connection.dismissed)
                 self.drops.append(drop)
             except Failed:
                 pass
@@ -446,38 +540,50 @@ class Traffic:
 
     @contextlib.asynccontextmanager
     async def _speaking(
-        self, number: int, name: str, connection: Connection
+        self, number: int, name: str, connection: Connection, unanswered: dict[str, Message]
     ) -> AsyncIterator[None]:
-        task = asyncio.create_task(self._speak(number, name, connection))
+        task = asyncio.create_task(self._speak(number, name, connection, unanswered))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _speak(self, number: int, name: str, connection: Connection) -> None:
+    async def _speak(
+        self, number: int, name: str, connection: Connection, unanswered: dict[str, Message]
+    ) -> None:
         if not self._speech:
             return
-        # Spread evenly, not all at once.
-        await asyncio.sleep(number / self._count / self._speech)
-        while not self._quiet.is_set():
-            said = f"{self._run}-{name}-{len(self.messages)}"
-            message = Message(
-                self.now(),
-                name,
-                connection.instance,
-                {who: other.instance for who, other in self._connected.items()},
-            )
-            self.messages[said] = message
+        with contextlib.suppress(socketio.exceptions.BadNamespaceError):
+            for said, message in list(unanswered.items()) if self._repeats else []:
+                message.repeated += 1
+                await self._say(connection, said, message, unanswered)
+            # Spread evenly, not all at once.
+            await asyncio.sleep(number / self._count / self._speech)
+            while not self._quiet.is_set():
+                said = f"{self._run}-{name}-{len(self.messages)}"
+                message = Message(self.now(), name, connection.instance, dict(self._audience()))
+                self.messages[said] = message
+                await self._say(connection, said, message, unanswered)
+                await asyncio.sleep(1 / self._speech)
 
-            def answered(*_: object, message: Message = message) -> None:
-                message.acknowledged = self.now()
+    async def _say(
+        self,
+        connection: Connection,
+        said: str,
+        message: Message,
+        unanswered: dict[str, Message],
+    ) -> None:
+        def answered(*_: object) -> None:
+            message.acknowledged = self.now()
+            unanswered.pop(said, None)
 
-            try:
-                await connection.client.emit("say", said, callback=answered)
-            except socketio.exceptions.BadNamespaceError:
-                return
-            await asyncio.sleep(1 / self._speech)
+        unanswered[said] = message
+        await connection.client.emit("note" if self._repeats else "say", said, callback=answered)
+
+    def _audience(self) -> Iterator[tuple[str, str]]:
+        if not self._repeats:
+            yield from ((who, other.instance) for who, other in self._connected.items())
 
     def _listener(self, name: str) -> Callable[[dict[str, Any]], None]:
         def heard(data: dict[str, Any]) -> None:
@@ -520,11 +626,26 @@ def keep_figures(
 ) -> None:
     """Keep figures under the scenario and a name; scenarios may do so at the same time."""
     scenario = scenario or os.environ["MOLECULE_SCENARIO_NAME"]
+    with _kept(file, {}) as known:
+        known.setdefault(scenario, {})[name] = figures
+
+
+def keep_case(
+    case: str, figures: dict[str, float], file: Path = PROJECT / "build" / "deploys.json"
+) -> None:
+    """Keep the figures of a case in a list, in place of those that it had."""
+    with _kept(file, []) as known:
+        known[:] = [one for one in known if one["case"] != case] + [{"case": case} | figures]
+
+
+@contextlib.contextmanager
+def _kept(file: Path, empty: Any) -> Iterator[Any]:
+    """What a file holds, to be changed by one at a time."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a+", encoding="utf-8") as kept:
         fcntl.flock(kept, fcntl.LOCK_EX)
         kept.seek(0)
-        known: dict[str, dict[str, Any]] = json.loads(kept.read() or "{}")
-        known.setdefault(scenario, {})[name] = figures
+        known = json.loads(kept.read() or json.dumps(empty))
+        yield known
         kept.truncate(0)
         kept.write(json.dumps(known, indent=2, sort_keys=True) + "\n")

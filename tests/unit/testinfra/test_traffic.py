@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 import traffic
-from traffic import Traffic, keep_figures
+from traffic import Traffic, keep_case, keep_figures
 
 SERVERS = Path(__file__).parent / "servers"
 # Shorter than in earnest, so that the tests are.
@@ -86,7 +86,12 @@ def test_all_is_counted_when_all_goes_well(server: Server, url: str) -> None:
     assert messages["duplicated"] == 0
     assert handshakes["tried"] >= 4 + 5
     assert (handshakes["failed"], handshakes["failures"]) == (0, {})
-    assert figures["connections"] == {"dropped": 0, "back": 0, "longest_absence": 0.0}
+    assert figures["connections"] == {
+        "dropped": 0,
+        "back": 0,
+        "dismissed": 0,
+        "longest_absence": 0.0,
+    }
     assert figures["wrong_until"] == {}
     assert {handshake.kind for handshake in clients.handshakes} == {"browser", "websocket"}
 
@@ -167,6 +172,143 @@ def test_each_step_can_fail(server: Server, url: str, variable: str, failures: s
     assert {text.split(":")[0] for text in found} == failures
 
 
+@pytest.fixture
+def handled(tmp_path: Path) -> Path:
+    """Where the app writes the ids that it handles."""
+    path = tmp_path / "handled"
+    path.touch()
+    return path
+
+
+def repeating(url: str, **options: Any) -> Traffic:
+    return Traffic([url], **{"clients": 6, "patience": PATIENCE, "repeats": True} | options)
+
+
+def test_clients_that_repeat_lose_nothing_when_all_goes_well(
+    server: Server, url: str, handled: Path
+) -> None:
+    kinds = ["browser", "polling", "websocket"]
+    with server(HANDLED=str(handled)):
+        with repeating(url, kinds=kinds) as clients:
+            began = clients.mark("began")
+            time.sleep(1.5)
+            until = clients.settle()
+            # What comes later is not in the counts.
+            time.sleep(0.6)
+        counts = clients.counts(began, until)
+    assert counts["acks"] >= 12
+    assert counts["handshakes"] >= 5
+    assert (counts["failed"], counts["lost_acks"]) == (0, 0)
+    assert counts["seconds"] == pytest.approx(until - began, abs=0.01)
+    assert counts["acks"] < clients.counts()["acks"]
+    assert clients.duplicates(handled.read_text().split()) == 0
+    assert clients.figures()["messages"]["repeated"] == 0
+    assert {handshake.kind for handshake in clients.handshakes} == set(kinds)
+
+
+@pytest.mark.parametrize("kind", ["browser", "polling", "websocket"])
+def test_what_had_no_answer_is_said_again_and_counted_as_handled_twice(
+    server: Server, url: str, handled: Path, kind: str
+) -> None:
+    """The first server dies while all of its clients wait for an answer."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(server(HANDLED=str(handled), SLOW="60", VERSION="1"))
+        clients = repeating(url, kinds=[kind], speech=0.25, newcomers=0)
+        with clients:
+            while len(handled.read_text().split()) < 6:
+                time.sleep(0.05)
+            assert clients.versions() == {"1": 6}
+            died = clients.mark("died")
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
+            assert clients.counts(0, died)["lost_acks"] >= 6
+            stack.enter_context(server(HANDLED=str(handled), VERSION="2"))
+            clients.settle()
+            assert clients.versions() == {"2": 6}
+    counts, figures = clients.counts(), clients.figures()
+    assert counts["lost_acks"] == 0
+    twice = clients.duplicates(handled.read_text().split())
+    assert twice == figures["messages"]["repeated"] >= 6
+    assert figures["connections"]["dropped"] == figures["connections"]["back"] == 6
+
+
+def test_without_repeating_they_are_lost(server: Server, url: str, handled: Path) -> None:
+    """Negative control: the same, but nobody says anything again."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(server(HANDLED=str(handled), SLOW="60"))
+        with repeating(url, speech=0.25, newcomers=0) as clients:
+            while len(handled.read_text().split()) < 6:
+                time.sleep(0.05)
+            clients._repeats = False
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
+            stack.enter_context(server(HANDLED=str(handled)))
+            clients.settle()
+    assert clients.counts()["lost_acks"] >= 6
+
+
+def test_what_is_never_acknowledged_is_lost(server: Server, url: str, handled: Path) -> None:
+    with server(HANDLED=str(handled), BAD="1"), repeating(url) as clients:
+        time.sleep(1.5)
+        until = clients.settle()
+        counts = clients.counts(0, until)
+    assert counts["lost_acks"] == 1
+    assert clients.counts()["lost_acks"] == 1
+
+
+def test_a_message_that_can_not_be_sent_over_polling_is_soon_said_again(
+    server: Server, url: str, handled: Path
+) -> None:
+    """Before the next ping, which python-engineio would wait for."""
+    with server(HANDLED=str(handled), REFUSED_POST="8"):
+        with repeating(url, clients=3, kinds=["polling"], newcomers=0) as clients:
+            while not clients.drops:
+                time.sleep(0.05)
+            clients.settle()
+        figures = clients.figures()
+    assert (figures["connections"]["dropped"], figures["connections"]["back"]) == (1, 1)
+    assert figures["connections"]["longest_absence"] < 5
+    assert figures["messages"]["repeated"] == 1
+    assert clients.counts()["lost_acks"] == 0
+    assert clients.duplicates(handled.read_text().split()) == 0
+
+
+@pytest.mark.parametrize("how", ["socketio", "engineio"])
+def test_a_client_that_the_server_dismisses_does_not_come_back(
+    server: Server, url: str, handled: Path, how: str
+) -> None:
+    with server(HANDLED=str(handled), DISMISSES=how, SLOW="0.2"):
+        with repeating(url, speech=0.3, newcomers=0) as clients:
+            time.sleep(3)
+        connections = clients.figures()["connections"]
+    assert (connections["dropped"], connections["back"]) == (1, 0)
+    assert connections["dismissed"] == 1
+    assert clients.counts()["lost_acks"] == 1
+
+
+def test_a_list_of_the_handled_that_lacks_some_is_an_error(server: Server, url: str) -> None:
+    with server(), repeating(url, newcomers=0) as clients:
+        time.sleep(1)
+    with pytest.raises(AssertionError, match="acknowledged but not handled"):
+        clients.duplicates([])
+    # Others, and what is not asked for, count nowhere.
+    assert clients.duplicates([*clients.messages, "x", "x"]) == 0
+    assert clients.duplicates(list(clients.messages) * 3, 0, 0) == 0
+
+
+def test_two_hundred_clients_leave_the_machine_to_the_servers(server: Server, url: str) -> None:
+    load = {"clients": 200, "newcomers": 10, "speech": 0.5, "repeats": True}
+    with server(), Traffic([url], kinds=["browser", "polling", "websocket"], **load) as clients:
+        before, began = clients.cpu(), clients.mark("began")
+        time.sleep(4)
+        cost = (clients.cpu() - before) / (clients.now() - began)
+        counts = clients.counts(began, clients.settle())
+    assert (counts["failed"], counts["lost_acks"]) == (0, 0)
+    assert counts["acks"] > 300
+    # Of one core.
+    assert cost < 0.5
+
+
 def test_clients_that_never_connect_are_an_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traffic, "BEGINNING", 1.0)
     with pytest.raises(AssertionError, match="Cannot connect"), Traffic([url], clients=1):
@@ -184,3 +326,17 @@ def test_figures_of_scenarios_are_kept_beside_each_other(tmp_path: Path) -> None
         "faults": {"old": {"sent": 1}},
         "other": {f"n{number:02}": {"sent": number} for number in range(40)},
     }
+
+
+def test_the_figures_of_a_case_take_the_place_of_its_former(tmp_path: Path) -> None:
+    file = tmp_path / "build" / "deploys.json"
+    for case, failed in (("control", 1), ("deploy", 2), ("control", 3)):
+        keep_case(case, {"failed": failed}, file)
+    assert json.loads(file.read_text(encoding="utf-8")) == [
+        {"case": "deploy", "failed": 2},
+        {"case": "control", "failed": 3},
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(40):
+            pool.submit(keep_case, f"n{number}", {}, file)
+    assert len(json.loads(file.read_text(encoding="utf-8"))) == 42

@@ -1,0 +1,3 @@
+"""All that differs between two versions."""
+
+VERSION = "1"
