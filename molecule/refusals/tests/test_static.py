@@ -126,6 +126,24 @@ CASES: dict[str, list[Case]] = {
             "the number of releases to keep, at least 2, the current one and the one to go back "
             "to.",
         ),
+        case(
+            "app_hooks: there is no 'before_deploy'; write before_build, after_build, "
+            "before_switch, after_switch, before_rollback or after_rollback.",
+            app_hooks={"before_deploy": [{"command": "true"}]},
+        ),
+        case(
+            "app_hooks: before_switch[1].tasks '/srv/nowhere.yml' is no file on the controller; "
+            "write a path that is, absolute or from the directory where ansible-playbook is "
+            "started.",
+            app_hooks={"before_switch": [{"command": "true"}, {"tasks": "/srv/nowhere.yml"}]},
+        ),
+        case(
+            "app_processes: item 0: the command must be a program of the virtualenv, or an "
+            "absolute path, with its arguments in one line, such as 'python emitter.py'.",
+            app_processes=[{"name": "emitter", "command": "+emitter"}],
+        ),
+        told("app_command_timeout", 0, "seconds, at least 1."),
+        told("app_drain_seconds", -1, "whole seconds, from 0 to 9999."),
         told("app_root", "/opt/chat $(id)", ROOT),
         told("app_root", "/opt/../etc", ROOT),
         told("app_user", "www data", "a system user's name."),
