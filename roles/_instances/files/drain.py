@@ -127,15 +127,17 @@ def let_go(client):
         # Ends the greenlet or thread that writes, after what is queued; it closes the WebSocket.
         client.queue.put(None)
     else:
-        # Answers the request that waits; an empty answer is an error to the JavaScript client.
-        packet = sys.modules["engineio.packet"]
-        client.queue.put(packet.Packet(packet.NOOP))
-        # It tells the app, whose handler may take its time.
+        # It waits, and tells the app, whose handler may take its time.
         client.server.start_background_task(forget, client)
 
 
 def forget(client):
     """End a polling client's session: its next request gets 400, and it connects anew."""
+    while not client.queue.empty() and time.monotonic() < client.drain_left + LINGER / 2:
+        client.server.sleep(TICK)
+    # Answers the request that waits; an empty answer is an error to the JavaScript client.
+    packet = sys.modules["engineio.packet"]
+    client.queue.put(packet.Packet(packet.NOOP))
     reason = getattr(client.server, "reason", None)
     reasons = {"reason": reason.TRANSPORT_CLOSE} if reason else {}
     client.close(wait=False, abort=True, **reasons)
@@ -147,10 +149,8 @@ def born(client):
 
 
 def is_settled(client, now):
-    """Tell whether it is in no handshake, and a polling one has fetched all that it is sent."""
-    old = now - born(client) >= GRACE
-    still = client.connected and not client.upgrading
-    return old and still and (client.upgraded or client.queue.empty())
+    """Tell whether no handshake is in flight."""
+    return client.connected and not client.upgrading and now - born(client) >= GRACE
 
 
 def drain(seconds, sleep):
