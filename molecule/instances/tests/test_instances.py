@@ -169,7 +169,8 @@ def test_scaling_leaves_the_others_alone(url):
     down = deploy(app_instances=1)
     assert down.returncode == 0, down.output
     assert [unit.split("@")[1] for unit in units()] == ["1.service active"]
-    assert inside(HOST, "ls /run/whoami | wc -l").strip() == "1"
+    # The socket of its clients, and that of drain.py.
+    assert inside(HOST, "ls /run/whoami | wc -l").strip() == "2"
     assert python_client(url)["whoami"]["instance"] == "1"
     up = deploy(app_instances=3, nginx_sticky="ip_hash")
     assert up.returncode == 0, up.output

@@ -24,7 +24,7 @@ BELONGS = re.compile(
     r"|/etc/systemd/system/fetched\.target\.wants(/fetched-[0-9a-f]{10}@1\.service)?"
     r"|/etc/systemd/system/multi-user\.target\.wants/fetched\.target"
     r"|/etc/nginx/conf\.d/flask-socketio-fetched\.conf"
-    r"|/run/fetched(/[0-9a-f]{10}-1\.sock)?"
+    r"|/run/fetched(/[0-9a-f]{10}-1\.(sock|drain))?"
     r"|/var/lib/flask-socketio/fetched"
     r"|/var/tmp/systemd-private-[0-9a-f]{32}-fetched-[0-9a-f]{10}@1\.service-\w+(/tmp)?"
 )

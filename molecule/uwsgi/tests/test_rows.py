@@ -25,26 +25,26 @@ class Row:
     listens: str
     program: str
     sockets: int
-    """The number of sockets in the app's directory in /run."""
+    """The number of sockets in the app's directory in /run, one of them for drain.py."""
     hosts: tuple[str, ...] = tuple(APPS)
 
 
 # The first row is what converge has deployed. Gunicorn can't run the article's app.
 ROWS = {
-    "unix": Row({}, HTTP, "unix:/run/", "uwsgi-core", 1),
+    "unix": Row({}, HTTP, "unix:/run/", "uwsgi-core", 2),
     "tcp, native": Row(
-        {"app_bind": "tcp", "uwsgi_websocket": "native"}, HTTP, "127.0.0.1:", "uwsgi-core", 0
+        {"app_bind": "tcp", "uwsgi_websocket": "native"}, HTTP, "127.0.0.1:", "uwsgi-core", 1
     ),
     "uwsgi protocol": Row(
-        {"uwsgi_protocol": "uwsgi", "app_debug": True}, UWSGI, "unix:/run/", "uwsgi-core", 2
+        {"uwsgi_protocol": "uwsgi", "app_debug": True}, UWSGI, "unix:/run/", "uwsgi-core", 3
     ),
-    "gunicorn": Row({"app_server": "gunicorn"}, HTTP, "unix:/run/", "gunicorn", 1, ("debian12",)),
+    "gunicorn": Row({"app_server": "gunicorn"}, HTTP, "unix:/run/", "gunicorn", 2, ("debian12",)),
     "wheel, uwsgi protocol, tcp": Row(
         {"uwsgi_source": "pypi", "uwsgi_protocol": "uwsgi", "app_bind": "tcp"},
         UWSGI,
         "127.0.0.1:",
         "uwsgi",
-        1,
+        2,
     ),
 }
 

@@ -23,6 +23,7 @@ ROLES = Path(__file__).resolve().parents[3] / "roles"
 FILES = [
     ROLES / "embedded" / "files" / "run.py",
     ROLES / "_instances" / "files" / "debug_logging.py",
+    ROLES / "_instances" / "files" / "drain.py",
 ]
 APP = """
 import os
