@@ -15,7 +15,6 @@ DISCONNECT of Socket.IO they would not come back. Who connects later is closed t
 import argparse
 import contextlib
 import functools
-import gc
 import json
 import os
 import sys
@@ -33,12 +32,8 @@ SLACK = 3
 """Seconds after LINGER in which a busy process must have answered."""
 
 
-def servers():
-    """Return every Engine.IO server of the process, wherever the app keeps it."""
-    engineio = sys.modules.get("engineio")
-    kind = getattr(engineio, "Server", ())
-    # isinstance() would ask lazy objects of the app for what they stand for.
-    return [found for found in gc.get_objects() if issubclass(type(found), kind)]
+servers = set()
+"""Every Engine.IO server of the process that has had a client, wherever the app keeps it."""
 
 
 def event_loop():
@@ -46,12 +41,11 @@ def event_loop():
 
     The standard library's are the same where they are patched. The embedded server may run without.
     """
-    modes = {server.async_mode for server in servers()}
-    if "gevent" in modes:
+    if "engineio.async_drivers.gevent" in sys.modules:
         import gevent.socket
 
         return gevent.socket, gevent.sleep, gevent.spawn
-    if "eventlet" in modes:
+    if "engineio.async_drivers.eventlet" in sys.modules:
         import eventlet
         from eventlet.green import socket
 
@@ -67,25 +61,27 @@ def event_loop():
 
 
 def remember(client):
-    """Let each client know when it came, and its driver's WebSocket."""
+    """Have python-engineio's class of clients keep each one's server, age and WebSocket."""
     create, handle = client.__init__, client._websocket_handler
 
-    def create_and_remember(self, *arguments):
-        create(self, *arguments)
+    def create_and_remember(self, server, sid):
+        create(self, server, sid)
         self.drain_born = time.monotonic()
+        servers.add(server)
 
     def handle_and_remember(self, websocket):
         self.drain_websocket = websocket
         try:
             return handle(self, websocket)
         finally:
-            del self.drain_websocket
+            self.drain_websocket = None
 
     client.__init__, client._websocket_handler = create_and_remember, handle_and_remember
+    client.drain_born, client.drain_released, client.drain_websocket = 0, None, None
 
 
 def go_away(websocket, close):
-    """Close a WebSocket with status 1001, in the words of its driver; `close` is its own way."""
+    """Close a WebSocket with status 1001, if its driver can say it; `close` is its own way."""
     if hasattr(websocket, "ws"):  # simple-websocket
         if websocket.ws.connected:
             websocket.ws.close(1001)
@@ -93,10 +89,7 @@ def go_away(websocket, close):
         go_away_from_uwsgi(websocket)
     elif hasattr(websocket, "iterator"):  # eventlet, which does not end its wait() after a close()
         websocket._send_closing_frame(True, (1001, b""))
-    elif hasattr(websocket, "_sock"):  # gevent-websocket
-        # Its close() sends the message alone.
-        websocket._sock.close(1001, (1001).to_bytes(2))
-    else:
+    else:  # gevent-websocket, which sends no status
         close()
 
 
@@ -119,9 +112,9 @@ def go_away_from_uwsgi(websocket):
 
 
 def let_go(client):
-    client.drain_left = time.monotonic()
+    client.drain_released = time.monotonic()
     if client.upgraded:
-        websocket = getattr(client, "drain_websocket", None)
+        websocket = client.drain_websocket
         if websocket:
             websocket.close = functools.partial(go_away, websocket, websocket.close)
         # Ends the greenlet or thread that writes, after what is queued; it closes the WebSocket.
@@ -133,9 +126,9 @@ def let_go(client):
 
 def forget(client):
     """End a polling client's session: its next request gets 400, and it connects anew."""
-    while not client.queue.empty() and time.monotonic() < client.drain_left + LINGER / 2:
+    while not client.queue.empty() and time.monotonic() < client.drain_released + LINGER / 2:
         client.server.sleep(TICK)
-    # Answers the request that waits; an empty answer is an error to the JavaScript client.
+    # Answers the request that waits, which an empty payload would not by Engine.IO's rules.
     packet = sys.modules["engineio.packet"]
     client.queue.put(packet.Packet(packet.NOOP))
     reason = getattr(client.server, "reason", None)
@@ -144,42 +137,33 @@ def forget(client):
     client.server.sockets.pop(client.sid, None)
 
 
-def born(client):
-    return getattr(client, "drain_born", 0)
-
-
 def is_settled(client, now):
     """Tell whether no handshake is in flight."""
-    return client.connected and not client.upgrading and now - born(client) >= GRACE
+    return client.connected and not client.upgrading and now - client.drain_born >= GRACE
 
 
 def drain(seconds, sleep):
     """Close all clients, the oldest first, and those who still connect."""
     began = before = time.monotonic()
     deadline = began + seconds
-    found = servers()
     seen, closed = set(), set()
     quota = 1.0
     while True:
         now = time.monotonic()
-        clients = [one for server in found for one in server.sockets.copy().values()]
+        clients = [one for server in servers.copy() for one in server.sockets.copy().values()]
         # Who comes when the time is over is left alone.
         clients = {
             client.sid: client
             for client in clients
-            if not client.closed and born(client) <= deadline
+            if not client.closed and client.drain_born <= deadline
         }
         seen |= clients.keys()
-        waiting = [client for client in clients.values() if not hasattr(client, "drain_left")]
-        answering = [
-            client
-            for client in clients.values()
-            if now - getattr(client, "drain_left", now - LINGER) < LINGER
-        ]
-        if now > deadline + LINGER or not (waiting or answering):
+        waiting = [client for client in clients.values() if client.drain_released is None]
+        pending = any(now - (client.drain_released or now) < LINGER for client in clients.values())
+        if now > deadline + LINGER or not pending:
             break
         if now < deadline:
-            waiting.sort(key=born)
+            waiting.sort(key=lambda client: client.drain_born)
             settled = [client for client in waiting if is_settled(client, now)]
             quota += (now - before) * max(RATE, len(waiting) / (deadline - now))
             quota = min(quota, 1 + len(settled))
@@ -203,7 +187,9 @@ def drain(seconds, sleep):
 def answer(connection, sleep):
     # Who asked may be gone.
     with contextlib.suppress(OSError), connection, connection.makefile("rw") as file:
-        json.dump(drain(float(file.readline()), sleep), file)
+        file.write(json.dumps(drain(float(file.readline()), sleep)) + "\n")
+        # Now: under uWSGI gevent may close the connection seconds later.
+        file.flush()
 
 
 def serve(listener, sleep, spawn):
@@ -250,7 +236,7 @@ def ask(seconds, paths):
         rest = began + seconds + LINGER + SLACK - time.monotonic()
         connection.settimeout(max(rest, TICK))
         try:
-            answered = json.load(connection.makefile())
+            answered = json.loads(connection.makefile().readline())
             for name in total:
                 total[name] += answered[name]
         except (OSError, ValueError, TypeError, KeyError) as error:
