@@ -102,14 +102,14 @@ def counting(traffic: Traffic, case: str, *nodes: str) -> Iterator[Noticed]:
 def make_source(
     directory: Path, version: str, more: str = "", requirements: Sequence[str] = ()
 ) -> Path:
-    """Copy the app with another version, and more code and requirements."""
+    """Copy the app with another version and more code, and other requirements if there are any."""
     source = directory / version
     shutil.copytree(FILES / "app", source)
     (source / "version.py").write_text(f'VERSION = "{version}"\n', encoding="utf-8")
     with (source / "app.py").open("a", encoding="utf-8") as app:
         app.write(more)
-    with (source / "requirements.txt").open("a", encoding="utf-8") as listed:
-        listed.writelines(f"{requirement}\n" for requirement in requirements)
+    if requirements:
+        (source / "requirements.txt").write_text("\n".join(requirements), encoding="utf-8")
     return source
 
 
