@@ -13,6 +13,7 @@ from deploys import (
     CLIENTS,
     DEPLOY,
     LOCK,
+    NICENESS,
     SITE,
     counting,
     deployed,
@@ -122,7 +123,7 @@ def test_ansible_is_killed_and_run_again(solo, solo_traffic, source):
     variables = {"app_source": str(source("killed"))}
     before, was = site(), generations("solo")
     with counting(solo_traffic, "ansible killed", "solo") as noticed:
-        run_to_kill = started(DEPLOY, inventory=solo.inventory, **variables)
+        run_to_kill = started(DEPLOY, inventory=solo.inventory, niceness=NICENESS, **variables)
         wait_until(lambda: site() != before or run_to_kill.poll() is not None, 90)
         os.killpg(run_to_kill.pid, signal.SIGKILL)
         assert run_to_kill.wait() == -signal.SIGKILL
@@ -146,7 +147,9 @@ def test_ansible_is_killed_and_run_again(solo, solo_traffic, source):
 
 def test_the_second_of_two_deploys_is_refused(solo, solo_traffic, source):
     with counting(solo_traffic, "two deploys at once", "solo") as noticed:
-        first = started(DEPLOY, inventory=solo.inventory, app_source=str(source("first")))
+        first = started(
+            DEPLOY, inventory=solo.inventory, niceness=NICENESS, app_source=str(source("first"))
+        )
         wait_until(lambda: inside("solo", f"ls {LOCK} 2>/dev/null || true") != "", 60)
         second = run(DEPLOY, solo.inventory, app_source=str(source("second")))
         assert first.poll() is None, "the first had ended before the second was refused"

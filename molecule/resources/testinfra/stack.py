@@ -24,11 +24,15 @@ def name_of(host: Any) -> str:
 
 
 def playbook(
-    name: str, *arguments: str, inventory: Path | None = None, **variables: Any
+    name: str,
+    *arguments: str,
+    inventory: Path | None = None,
+    niceness: int = 0,
+    **variables: Any,
 ) -> subprocess.CompletedProcess[str]:
     """Run one of the project's playbooks with extra variables; its errors are in stdout too."""
     return subprocess.run(
-        _command(name, arguments, inventory, variables),
+        _command(name, arguments, inventory, niceness, variables),
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -39,10 +43,12 @@ def playbook(
     )
 
 
-def started(name: str, inventory: Path | None = None, **variables: Any) -> subprocess.Popen[bytes]:
+def started(
+    name: str, inventory: Path | None = None, niceness: int = 0, **variables: Any
+) -> subprocess.Popen[bytes]:
     """Start one of the project's playbooks, in a process group of its own; it says nothing."""
     return subprocess.Popen(
-        _command(name, (), inventory, variables),
+        _command(name, (), inventory, niceness, variables),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=PROJECT,
@@ -52,9 +58,14 @@ def started(name: str, inventory: Path | None = None, **variables: Any) -> subpr
 
 
 def _command(
-    name: str, arguments: Sequence[str], inventory: Path | None, variables: dict[str, Any]
+    name: str,
+    arguments: Sequence[str],
+    inventory: Path | None,
+    niceness: int,
+    variables: dict[str, Any],
 ) -> list[str]:
     return [
+        *(["nice", f"--adjustment={niceness}"] if niceness else []),
         "ansible-playbook",
         f"--inventory={inventory or os.environ['MOLECULE_INVENTORY_FILE']}",
         f"--extra-vars={json.dumps(variables)}",

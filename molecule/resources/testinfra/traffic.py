@@ -378,7 +378,8 @@ class Traffic:
         times = Counter(handled)
         said = {
             said: message
-            for said, message in list(self.messages.items())
+            # A list of the items would be made one by one, while others come.
+            for said, message in self.messages.copy().items()
             if since <= message.at <= until
         }
         # Or the app keeps no such list, and there seem to be none.
