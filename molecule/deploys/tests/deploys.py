@@ -75,9 +75,10 @@ class Noticed:
 
     def assert_spread(self, seconds: float) -> None:
         """Every client was closed once, and never many at a time."""
-        assert Counter(drop.client for drop in self.drops) == {
-            f"client{number}": 1 for number in range(CLIENTS)
-        }
+        times: dict[str, list[float]] = {f"client{number}": [] for number in range(CLIENTS)}
+        for drop in self.drops:
+            times[drop.client].append(round(drop.at, 1))
+        assert {client: at for client, at in times.items() if len(at) != 1} == {}
         at_a_time = Counter(int(drop.at) for drop in self.drops)
         assert max(at_a_time.values()) <= 3 * CLIENTS / seconds, at_a_time
 
