@@ -111,7 +111,7 @@ def test_a_failure_is_noticed_by_nobody(solo, solo_traffic, source, bad: Bad):
     assert failed.returncode != 0, failed.output
     assert any(re.search(bad.message, text) for _, text in failed.errors), failed.output
     noticed.assert_nothing_noticed()
-    assert state("solo") == before
+    assert state("solo") == before, failed.output
 
 
 def site() -> str:
