@@ -115,8 +115,9 @@ def test_scaling_disturbs_only_clients_of_what_is_removed(url, source):
         with counting(traffic, "4 to 2 instances", *NODES) as noticed:
             deployed(DEPLOY, app_instances=2, **same)
     noticed.assert_nothing_lost()
+    # A client of the first node may come to one on the second that is removed next.
     assert {drop.instance for drop in noticed.drops} <= removed
-    assert len(noticed.drops) == theirs
+    assert len({drop.client for drop in noticed.drops}) == theirs
     assert [pids(node) for node in NODES] == kept
 
 
