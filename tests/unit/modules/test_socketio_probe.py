@@ -32,7 +32,7 @@ from cryptography.x509.oid import NameOID
 SERVERS = Path(__file__).parent / "servers"
 COLLECTIONS = Path(__file__).parents[3] / ".ansible" / "collections"
 STARTING = 20
-# Of a step that gets no answer; the steps before it have as long, on a busy machine too.
+# Of each step: a busy machine answers within it, and one that gets no answer waits for so long.
 SHORT = 4.0
 STEPS = ["connect", "handshake", "polling", "upgrade", "websocket", "event", "disconnect"]
 
@@ -305,14 +305,13 @@ BROKEN: list[tuple[str, str, int | None, str, str]] = [
     ("old_protocol", "handshake", 400, "different versions of the Socket.IO protocol", "none"),
     ("reset", "handshake", None, "the server closed the connection", "none"),
 ]
-WAITING = ("buffering", "silent", "silent_upgrade", "mute")
 
 
 @pytest.mark.parametrize(("mode", "step", "status", "cause", "transport"), BROKEN)
 def test_a_broken_proxy_is_recognised(
     relay: Relay, mode: str, step: str, status: int | None, cause: str, transport: str
 ) -> None:
-    result = relay.probe(mode, timeout=SHORT if mode in WAITING else STARTING)
+    result = relay.probe(mode, timeout=SHORT)
     assert result["failed"] is True
     assert results(result) == expected(step)
     assert result["failed_step"] == step
