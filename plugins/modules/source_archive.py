@@ -58,51 +58,17 @@ path:
   returned: when O(dest) is given
 """
 
-import fnmatch
 import gzip
-import hashlib
 import os
 import tarfile
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
-
-def entries(root: Path, exclude: list[str]) -> Iterator[Path]:
-    """Yield what is below root and not excluded, directories before what they hold, sorted."""
-    for path in sorted(root.iterdir(), key=lambda entry: entry.name):
-        if any(fnmatch.fnmatch(path.name, pattern) for pattern in exclude):
-            continue
-        if path.is_symlink() or path.is_file():
-            yield path
-        elif path.is_dir():
-            yield path
-            yield from entries(path, exclude)
-
-
-def executable(path: Path) -> bool:
-    """Tell whether the owner may execute the file."""
-    return bool(path.stat().st_mode & 0o100)
-
-
-def checksum(root: Path, exclude: list[str]) -> str:
-    """Return the SHA-256 over the tree, or over the bytes of a file; raises OSError."""
-    if root.is_file():
-        return hashlib.sha256(root.read_bytes()).hexdigest()
-    digest = hashlib.sha256()
-    for path in entries(root, exclude):
-        name = path.relative_to(root).as_posix()
-        if path.is_symlink():
-            kind, content = "link", os.fsencode(path.readlink())
-        elif path.is_dir():
-            kind, content = "directory", b""
-        else:
-            kind, content = "program" if executable(path) else "file", path.read_bytes()
-        digest.update(os.fsencode(f"{kind}\0{name}\0{len(content)}\0"))
-        digest.update(content)
-    return digest.hexdigest()
+from ansible_collections.realtime.flask_socketio.plugins.module_utils.source import (
+    checksum,
+    entries,
+)
 
 
 def pack(root: Path, dest: Path, exclude: list[str]) -> None:
