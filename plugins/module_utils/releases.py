@@ -149,8 +149,18 @@ def surplus(root: Path, current: str, previous: str, keep: int) -> list[Path]:
     return sorted(path for path in directories(root) if path.name not in stay)
 
 
+def unused_venvs(root: Path, leaving: Iterable[Path]) -> list[Path]:
+    """Return the virtualenvs to which no release but those leaving is linked; raises OSError."""
+    venvs = root / "venvs"
+    if not venvs.is_dir():
+        return []
+    links = [path / "venv" for path in directories(root) if path not in leaving]
+    used = {venv.readlink().name for venv in links if venv.is_symlink()}
+    return sorted(path for path in venvs.iterdir() if path.name not in used)
+
+
 def remove(path: Path) -> None:
-    """Remove a release, its seal first: what is left when it is cut short is no release."""
+    """Remove a release or a virtualenv, its seal first: what is cut short is none."""
     (path / SEAL).unlink(missing_ok=True)
     shutil.rmtree(path)
 
@@ -181,11 +191,12 @@ def activate(root: Path, release: str, keep: int, write: bool) -> dict[str, Any]
         if write:
             link(root, CURRENT, release)
     old = surplus(root, release, previous, keep)
+    venvs = unused_venvs(root, old)
     if write:
-        for path in old:
+        for path in old + venvs:
             remove(path)
     return {
-        "changed": changed or bool(old),
+        "changed": changed or bool(old + venvs),
         "previous": previous,
-        "removed": [str(path) for path in old],
+        "removed": [str(path) for path in old + venvs],
     }

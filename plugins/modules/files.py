@@ -49,7 +49,7 @@ options:
       validate:
         description: >-
           A command that must succeed before a changed file takes its place; C(%s) in it is the path
-          of the new one, which has the same suffix. Not run in check mode.
+          of the new one, which has the same suffix, and C(%%) a percent sign. Not run in check mode.
         type: str
         default: ""
       backup:
@@ -119,10 +119,9 @@ def validated(module: AnsibleModule, item: dict[str, Any]) -> str:
     path.touch(mode=0o600)
     path.write_text(item["content"], encoding="utf-8")
     if item["validate"]:
-        code, out, err = module.run_command(item["validate"].replace("%s", str(path)))
+        code, out, err = module.run_command(item["validate"] % path)
         if code != 0:
-            said = (err or out).strip()
-            module.fail_json(msg=f"{item['path']}: failed to validate: {said}", stderr=err)
+            module.fail_json(msg=f"{item['path']}: failed to validate: {(err or out).strip()}")
     return str(path)
 
 

@@ -112,7 +112,7 @@ def test_a_former_text_is_kept_and_shown(tmp_path: Path) -> None:
 def test_a_file_that_its_command_refuses_takes_no_place(tmp_path: Path) -> None:
     first, second = tmp_path / "a.conf", tmp_path / "b.conf"
     second.write_text("good\n", "utf-8")
-    refuse = "sh -c 'case %s in *.conf) echo no good >&2; exit 1; esac'"
+    refuse = "sh -c 'case %s in *.conf) printf \"no %%s\" good >&2; exit 1; esac'"
     result = run(
         {"path": first, "content": "1\n"},
         {"path": second, "content": "bad\n", "validate": refuse},

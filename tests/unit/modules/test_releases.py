@@ -258,3 +258,17 @@ def test_a_link_to_elsewhere_names_no_release(root: Path, tmp_path: Path) -> Non
     (root / "current").symlink_to(tmp_path)
     assert releases.linked(root, "current") == ""
     assert [release.current for release in releases.listed(root)] == [False] * 3
+
+
+def test_virtualenvs_go_with_the_last_release_that_has_them(root: Path) -> None:
+    for name, venv in ((A, "shared"), (B, "shared"), (C, "old")):
+        (root / "venvs" / venv).mkdir(parents=True, exist_ok=True)
+        (root / "venvs" / venv / "release.json").touch()
+        (root / "releases" / name / "venv").symlink_to(root / "venvs" / venv)
+    (root / "venvs" / "cut-short").mkdir()
+    told = releases.activate(root, B, keep=2, write=False)
+    done = releases.activate(root, B, keep=2, write=True)
+    assert told["removed"] == done["removed"]
+    assert [Path(path).name for path in done["removed"]] == [C, D, "cut-short", "old"]
+    assert [path.name for path in (root / "venvs").iterdir()] == ["shared"]
+    assert releases.activate(root, B, keep=2, write=True)["removed"] == []
