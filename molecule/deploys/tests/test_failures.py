@@ -27,7 +27,7 @@ from stack import started
 
 FILLER = "/opt/whoami/filler"
 FOREIGN = "/etc/nginx/conf.d/foreign.conf"
-PROBE = r"(?:Start every instance|Probe every instance on its own socket): failed\."
+PROBE = r"(?:Start the target and every instance|Probe every instance on its own socket): failed\."
 
 
 @dataclass(frozen=True)
