@@ -22,8 +22,8 @@ options:
     suboptions:
       path:
         description: >-
-          The path on the host. The directories above one that is made are made alike; that of a file
-          must exist, or stand earlier in the list.
+          The path on the host. The directories above one that is made are made alike; that of a
+          file must exist, or stand earlier in the list.
         type: path
         required: true
       state:
@@ -49,7 +49,8 @@ options:
       validate:
         description: >-
           A command that must succeed before a changed file takes its place; C(%s) in it is the path
-          of the new one, which has the same suffix, and C(%%) a percent sign. Not run in check mode.
+          of the new one, which has the same suffix, and C(%%) a percent sign. Not run in check
+          mode.
         type: str
         default: ""
       backup:

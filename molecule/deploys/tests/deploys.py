@@ -149,6 +149,12 @@ def generations(node: str) -> set[str]:
     return set(re.findall(r"whoami-([0-9a-f]{10})@", units))
 
 
+def processes(node: str) -> set[str]:
+    """The generations of which the process beside the instances runs."""
+    units = inside(node, "systemctl list-units --plain --no-legend --state=active 'whoami-*'")
+    return set(re.findall(r"whoami-([0-9a-f]{10})-worker[.]service", units))
+
+
 def who(node: str) -> dict[str, Any]:
     """What the app tells through the node's own front door."""
     address = inside(node, "hostname --all-ip-addresses").split()[0]

@@ -1,4 +1,4 @@
-"""Two nodes with two instances each behind a balancer, and Redis: they are replaced in turn."""
+"""Two nodes behind a balancer, and Redis: with one instance each, then with four."""
 
 from __future__ import annotations
 
@@ -95,30 +95,21 @@ def test_a_rollback_and_one_to_a_release_by_its_name(traffic):
     assert versions() == before
 
 
-def test_scaling_disturbs_only_clients_of_what_is_removed(url, source):
-    version = versions()[0]
-    same = {"app_source": str(source(version)), "app_version": version}
+def same() -> dict[str, str]:
+    """What makes a run deploy the version that runs, from the same source."""
+    (release,) = {current(node) for node in NODES}
+    return {"app_release": release}
+
+
+def test_scaling_up_disturbs_nobody(traffic):
     kept = [pids(node) for node in NODES]
-    assert [len(node) for node in kept] == [2, 2]
-    with load(url) as traffic, counting(traffic, "2 to 4 instances", *NODES) as noticed:
-        deployed(DEPLOY, app_instances=4, **same)
+    assert [len(node) for node in kept] == [1, 1]
+    with counting(traffic, "1 to 4 instances", *NODES) as noticed:
+        deployed(DEPLOY, app_instances=4, **same())
     noticed.assert_nothing_noticed()
     grown = [pids(node) for node in NODES]
     assert [len(node) for node in grown] == [4, 4]
     assert all(before.items() <= after.items() for before, after in zip(kept, grown, strict=True))
-
-    # Others, of which some are with the new ones.
-    with load(url) as traffic:
-        removed = {f"{node}/{number}" for node in NODES for number in (3, 4)}
-        theirs = sum(count for name, count in traffic.instances().items() if name in removed)
-        assert theirs > 0
-        with counting(traffic, "4 to 2 instances", *NODES) as noticed:
-            deployed(DEPLOY, app_instances=2, **same)
-    noticed.assert_nothing_lost()
-    # A client of the first node may come to one on the second that is removed next.
-    assert {drop.instance for drop in noticed.drops} <= removed
-    assert len({drop.client for drop in noticed.drops}) == theirs
-    assert [pids(node) for node in NODES] == kept
 
 
 def test_a_failure_on_the_second_node_brings_the_first_back(traffic, source):
@@ -133,7 +124,7 @@ if socket.gethostname() == "node2":
         os._exit(3)
 """
     with counting(traffic, "failure on the second node", *NODES) as noticed:
-        failed = run(DEPLOY, app_source=str(source("broken", broken)))
+        failed = run(DEPLOY, app_instances=4, app_source=str(source("broken", broken)))
     assert failed.returncode != 0, failed.output
     assert any("node2" in host and "failed." in text for host, text in failed.errors), failed.output
     noticed.assert_nothing_lost()
@@ -150,7 +141,7 @@ def test_a_deploy_without_its_queue_is_refused(traffic, source):
     with counting(traffic, "queue down", *NODES) as noticed:
         inside("lb1", f"systemctl stop {REDIS}")
         try:
-            refused = run(DEPLOY, app_source=str(source("queueless")))
+            refused = run(DEPLOY, app_instances=4, app_source=str(source("queueless")))
         finally:
             inside("lb1", f"systemctl start {REDIS}")
     assert refused.returncode != 0, refused.output
@@ -159,3 +150,18 @@ def test_a_deploy_without_its_queue_is_refused(traffic, source):
     )
     noticed.assert_nothing_noticed()
     assert [state(node) for node in NODES] == before
+
+
+def test_scaling_down_disturbs_only_clients_of_what_is_removed(traffic):
+    kept = [{unit: pid for unit, pid in pids(node).items() if "@1." in unit} for node in NODES]
+    assert [len(node) for node in kept] == [1, 1]
+    removed = {f"{node}/{number}" for node in NODES for number in (2, 3, 4)}
+    theirs = sum(count for name, count in traffic.instances().items() if name in removed)
+    assert theirs > 0
+    with counting(traffic, "4 to 1 instances", *NODES) as noticed:
+        deployed(DEPLOY, app_instances=1, **same())
+    noticed.assert_nothing_lost()
+    # A client of the first node may come to one on the second that is removed next.
+    assert {drop.instance for drop in noticed.drops} <= removed
+    assert len({drop.client for drop in noticed.drops}) == theirs
+    assert [pids(node) for node in NODES] == kept

@@ -5,19 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from deploys import CLIENTS, DEPLOY, counting, deployed, generations, who
+from deploys import CLIENTS, DEPLOY, counting, deployed, generations, processes, who
+from refusals import inside
 
 DRAIN = 8
 # Ten clients go in a second when there is time for it.
 LONG_DRAIN = CLIENTS / 10
 
 
+WORKER = {"app_processes": [{"name": "worker", "command": "python worker.py"}]}
+
+
 # Each row replaces what the one before it left.
 ROWS = [
-    ("gunicorn: new code", "g2", LONG_DRAIN, {"app_drain_seconds": 30}),
+    ("gunicorn: new code", "g2", LONG_DRAIN, {"app_drain_seconds": 30} | WORKER),
     ("gunicorn: other environment", "g2", DRAIN, {"app_environment": {"PING_INTERVAL": "20"}}),
-    ("gunicorn to uwsgi", "g2", DRAIN, {"app_server": "uwsgi"}),
-    ("uwsgi: new code", "u2", DRAIN, {"app_server": "uwsgi"}),
+    ("gunicorn to uwsgi", "u1", DRAIN, {"app_server": "uwsgi"} | WORKER),
+    ("uwsgi: new code", "u2", DRAIN, {"app_server": "uwsgi"} | WORKER),
     ("uwsgi to embedded", "u2", DRAIN, {"app_server": "embedded"}),
     ("embedded: new code", "e2", DRAIN, {"app_server": "embedded"}),
 ]
@@ -45,6 +49,10 @@ def test_a_replacement(
     after = generations("solo")
     assert len(after) == 1
     assert before.isdisjoint(after)
+    # A process of the same release, and none where there is to be none.
+    assert processes("solo") == (after if "app_processes" in variables else set())
+    if "app_processes" in variables:
+        assert inside("solo", "cat /var/lib/flask-socketio/whoami/worker") == version
     told = who("solo")
     # The embedded server's is its port.
     del told["instance"]
