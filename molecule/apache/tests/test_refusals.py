@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import one_host
+from refusals import deploy_cases
 from stack import python_client
 
 testinfra_hosts = ["debian12"]
@@ -25,43 +26,56 @@ def prepared(host):
 
 
 def refused(host, message: str, name: str = PREFLIGHT, **variables) -> None:
-    code, said = one_host(host, name, **variables)
+    code, said = one_host(host, name, **{"apache_name": "another"} | variables)
     assert code != 0
     assert message in said, said
 
 
-def test_a_free_name_and_port_pass(host):
-    assert one_host(host, PREFLIGHT, apache_server_name=["free.example.test"])[0] == 0
-    assert one_host(host, PREFLIGHT, apache_port=8099)[0] == 0
+FREE = [{"apache_server_name": ["free.example.test"]}, {"apache_port": 8099}]
+REFUSED = [
+    ({"apache_name": "a b"}, "apache_name is 'a b': lower-case letters"),
+    ({"apache_server_name": ["a;b"]}, "apache_server_name is ['a;b']: a list of host names"),
+    ({"apache_server_name": []}, "a list with at least one host name"),
+    ({"apache_port": 0}, "apache_port is 0: a TCP port"),
+    # As -e apache_port=70000 gives it.
+    ({"apache_port": "70000"}, "apache_port is '70000': a TCP port"),
+    ({"apache_protocol": "uwsgi"}, "by HTTP only; set uwsgi_protocol to 'http'"),
+    ({"apache_max_connections": 90000}, "a thread each, from 1 to 20000; nginx can hold more"),
+    ({"apache_client_max_body_size": "10 MB"}, "a size as nginx has it"),
+    ({"apache_read_timeout": 0}, "seconds, at least 1"),
+    ({}, "00-flask-socketio-whoami.conf serves that name on port 80"),
+    (
+        {"apache_server_name": ["WWW.stranger.example.test"]},
+        "stranger.conf serves that name on port 80",
+    ),
+    (
+        {"apache_server_name": ["*.mirror.example.test"], "apache_port": 8080},
+        "flask-socketio-mirror.conf serves that name on port 8080",
+    ),
+    ({"apache_port": 5002}, "listens there already; one program is"),
+]
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        ({"apache_name": "a b"}, "apache_name is 'a b': lower-case letters"),
-        ({"apache_server_name": ["a;b"]}, "apache_server_name is ['a;b']: a list of host names"),
-        ({"apache_server_name": []}, "a list with at least one host name"),
-        ({"apache_port": 0}, "apache_port is 0: a TCP port"),
-        # As -e apache_port=70000 gives it.
-        ({"apache_port": "70000"}, "apache_port is '70000': a TCP port"),
-        ({"apache_protocol": "uwsgi"}, "by HTTP only; set uwsgi_protocol to 'http'"),
-        ({"apache_max_connections": 90000}, "a thread each, from 1 to 20000; nginx can hold more"),
-        ({"apache_client_max_body_size": "10 MB"}, "a size as nginx has it"),
-        ({"apache_read_timeout": 0}, "seconds, at least 1"),
-        ({}, "00-flask-socketio-whoami.conf serves that name on port 80"),
-        (
-            {"apache_server_name": ["WWW.stranger.example.test"]},
-            "stranger.conf serves that name on port 80",
-        ),
-        (
-            {"apache_server_name": ["*.mirror.example.test"], "apache_port": 8080},
-            "flask-socketio-mirror.conf serves that name on port 8080",
-        ),
-        ({"apache_port": 5002}, "listens there already; one program is"),
-    ],
-)
-def test_settings(host, variables, message):
-    refused(host, message, **variables)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """All of these in one run of the preflight, each as a host of its own that is debian12."""
+    cases = [{"apache_name": "another"} | case for case in [*FREE, *(one for one, _ in REFUSED)]]
+    return deploy_cases(tmp_path_factory.mktemp("cases"), "debian12", cases, name=PREFLIGHT)
+
+
+@pytest.mark.parametrize("number", range(len(FREE)))
+def test_a_free_name_and_port_pass(run, number):
+    host = f"case{number}"
+    assert (run.told(host), run.failed[host]) == ([], 0)
+
+
+@pytest.mark.parametrize("number", range(len(REFUSED)), ids=[said for _, said in REFUSED])
+def test_settings(run, number):
+    host = f"case{len(FREE) + number}"
+    (told,) = run.told(host)
+    assert REFUSED[number][1] in told
+    assert run.returncode != 0
+    assert (run.failed[host], run.changed[host]) == (1, 0)
 
 
 def test_an_apache_that_is_too_old(host, prepared):

@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -57,10 +59,35 @@ class Run:
         """The error that ended the run."""
         return self.errors[-1][1]
 
+    def told(self, host: str) -> list[str]:
+        """The errors of a host, in their order."""
+        return [message for name, message in self.errors if name == host]
+
 
 def deploy(*arguments: str, **variables: Any) -> Run:
     """Run site.yml with extra variables; what it prints is read as a person reads it."""
     done = playbook("playbooks/site.yml", *arguments, **variables)
+    return read(done.returncode, done.stdout)
+
+
+def deploy_cases(
+    directory: Path,
+    host: str,
+    cases: Sequence[dict[str, Any]],
+    name: str = "playbooks/site.yml",
+    **variables: Any,
+) -> Run:
+    """Deploy cases in one run, each as a host of its own, case0 and so on, and all the same one.
+
+    What a run costs by itself is paid once. The variables that all cases share are extra variables,
+    which may name those of a case.
+    """
+    path = directory / "hosts.yml"
+    same = {"ansible_connection": "ssh", "ansible_host": host}
+    hosts = {f"case{number}": same | case for number, case in enumerate(cases)}
+    groups = {"app_servers": {"hosts": hosts}, "over_ssh": {"hosts": {name: {} for name in hosts}}}
+    path.write_text(yaml.safe_dump(groups), encoding="utf-8")
+    done = playbook(name, f"--inventory={path}", "--limit=case*", **variables)
     return read(done.returncode, done.stdout)
 
 

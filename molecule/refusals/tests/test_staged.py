@@ -1,4 +1,7 @@
-"""What only the new release itself shows: it is built, refused and removed beside what runs."""
+"""What only the new release itself shows: it is built, refused and removed beside what runs.
+
+What is not about building is a module of the release that runs (prepare.yml): it is only asked.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from refusals import deploy, difference, snapshot
+from refusals import Run, deploy, deploy_cases, difference, snapshot
 from stack import PROJECT
 
 testinfra_hosts = ["node1"]
@@ -23,9 +26,13 @@ class Bad:
     rescued: int = 0
     """1 where a module's own failure is printed before the message."""
     variables: dict[str, Any] = field(default_factory=dict)
+    asked: bool = False
+    """Whether it is a module of the release that runs."""
 
     @property
     def settings(self) -> dict[str, Any]:
+        if self.asked:
+            return {"app_module": f"{self.name}:app"} | self.variables
         fixture = PROJECT / "tests" / "fixtures" / self.name
         return ({"app_source": str(fixture)} if fixture.is_dir() else {}) | self.variables
 
@@ -48,11 +55,12 @@ CASES = [
     Bad(
         "no_callable",
         exactly(
-            "app_module 'app:app': the callable of app_module was not found: module 'app' has no "
-            "'app'; it has site.",
+            "app_module 'no_callable:app': the callable of app_module was not found: module "
+            "'no_callable' has no 'app'; it has site.",
             "Remedy: set app_module to module:callable, or to module:factory() for a function that "
             "returns the app.",
         ),
+        asked=True,
     ),
     Bad(
         "import_error",
@@ -66,11 +74,12 @@ CASES = [
     Bad(
         "not_socketio",
         exactly(
-            "app_module 'app:app': it is not a Flask-SocketIO app: a flask.app.Flask without "
-            "extensions['socketio'].",
+            "app_module 'not_socketio:app': it is not a Flask-SocketIO app: a flask.app.Flask "
+            "without extensions['socketio'].",
             "Remedy: name the Flask app that SocketIO(app) or socketio.init_app(app) was called "
             "with.",
         ),
+        asked=True,
     ),
     Bad(
         "bad_requirements",
@@ -100,10 +109,11 @@ CASES = [
     Bad(
         "threading_mode",
         exactly(
-            "app_module 'app:app': the app's async_mode is 'threading' but gunicorn runs 'gevent': "
-            "write SocketIO(async_mode=os.environ.get('SOCKETIO_ASYNC_MODE')), or "
+            "app_module 'threading_mode:app': the app's async_mode is 'threading' but gunicorn "
+            "runs 'gevent': write SocketIO(async_mode=os.environ.get('SOCKETIO_ASYNC_MODE')), or "
             "async_mode='gevent', or remove the package of the other mode from the requirements.",
         ),
+        asked=True,
     ),
     Bad(
         "gevent_websocket",
@@ -117,29 +127,48 @@ CASES = [
     Bad(
         "stray_run",
         exactly(
-            "app_module 'app:app': importing it starts a server: socketio.run() in app.py, line 8.",
+            "app_module 'stray_run:app': importing it starts a server: socketio.run() in "
+            "stray_run.py, line 8.",
             "Remedy: put the call under if __name__ == '__main__', or remove it.",
         ),
+        asked=True,
     ),
     Bad(
         "blocks",
-        r"app_module 'app:app': the app gave no answer \(exit code \d+\) within 8 s\. Its last "
+        r"app_module 'blocks:app': the app gave no answer \(exit code \d+\) within 8 s\. Its last "
         r"words:\n(?:.*\n)*Remedy: keep what blocks or exits, such as socketio\.run\(app\), under "
         r"if __name__ == '__main__'\.\n" + exactly(),
         variables={"app_ask_timeout": 8},
+        asked=True,
     ),
 ]
 
 
-@pytest.mark.parametrize("bad", CASES, ids=[bad.name for bad in CASES])
-def test_a_release_is_refused_beside_what_runs(bad: Bad) -> None:
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, list[str]]:
+    """All cases in one run, each a host of its own that is the same container.
+
+    Returns the run and what it changed there.
+    """
     before = snapshot("node1")
-    run = deploy(**bad.settings)
-    assert run.refused, run.output
-    assert re.fullmatch(bad.message, run.message), run.message
-    assert run.rescued == {"node1": bad.rescued}
-    assert len(run.errors) == 1 + bad.rescued, run.output
-    assert difference(before, snapshot("node1")) == []
+    run = deploy_cases(tmp_path_factory.mktemp("cases"), "node1", [bad.settings for bad in CASES])
+    return run, difference(before, snapshot("node1"))
+
+
+@pytest.mark.parametrize(("number", "bad"), list(enumerate(CASES)), ids=[bad.name for bad in CASES])
+def test_a_release_is_refused_beside_what_runs(
+    refused: tuple[Run, list[str]], number: int, bad: Bad
+) -> None:
+    run, changes = refused
+    host = f"case{number}"
+    assert run.returncode != 0
+    assert run.failed[host] == 1
+    told = run.told(host)
+    assert re.fullmatch(bad.message, told[-1]), told[-1]
+    # By the play that keeps the failure for the end, and by what came before that.
+    assert run.rescued[host] == 1 + bad.rescued
+    assert len(told) == run.rescued[host] + 1, run.output
+    assert changes == []
 
 
 def test_a_generation_that_does_not_serve_is_removed() -> None:

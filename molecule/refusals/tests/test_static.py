@@ -7,7 +7,6 @@ every one of them must get its own message, and only that.
 from __future__ import annotations
 
 import functools
-import os
 import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from refusals import Run, deploy, difference, inside, read, snapshot
+from refusals import Run, deploy, deploy_cases, difference, inside, read, snapshot
 
 testinfra_hosts = ["node1"]
 
@@ -228,15 +227,9 @@ def refuse_all(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tupl
 
     @functools.cache
     def run(stage: str) -> tuple[Run, list[str]]:
-        path = tmp_path_factory.mktemp("fleet") / "hosts.yml"
-        same = {
-            "ansible_connection": "community.docker.docker",
-            "ansible_docker_host": f"fs-{os.environ['MOLECULE_SCENARIO_NAME']}-node1",
-        }
-        hosts = {f"case{n}": same | bad.variables for n, bad in enumerate(CASES[stage])}
-        path.write_text(yaml.safe_dump({"app_servers": {"hosts": hosts}}), encoding="utf-8")
+        directory = tmp_path_factory.mktemp("cases")
         before = snapshot("node1")
-        done = deploy(f"--inventory={path}", "--limit=case*")
+        done = deploy_cases(directory, "node1", [bad.variables for bad in CASES[stage]])
         return done, difference(before, snapshot("node1"))
 
     return run
@@ -254,8 +247,7 @@ def test_refused_before_anything_changes(
     refuse_all: Callable[[str], tuple[Run, list[str]]], stage: str, number: int
 ) -> None:
     run, changes = refuse_all(stage)
-    told = [message for host, message in run.errors if host == f"case{number}"]
-    assert told == [CASES[stage][number].message], run.output
+    assert run.told(f"case{number}") == [CASES[stage][number].message], run.output
     assert run.failed[f"case{number}"] == 1
     assert not any(run.changed.values())
     assert run.returncode != 0

@@ -1,15 +1,20 @@
 """What no server can run is refused before traffic moves, and the running instance is not touched.
 
+Cases share a run, each as a host of its own that is the same container.
+
 Named to run before the rows: what converge deployed, the embedded server with gevent, runs on.
 """
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from refusals import deploy, difference, snapshot
+from refusals import Run, deploy_cases, difference, snapshot
 from stack import PROJECT
 
 REMOVED = "What this run had made of the new release was removed. What runs was not touched."
@@ -27,16 +32,22 @@ WITHOUT_PACKAGING = [
 ]
 
 
-def case(name: str, message: str, **variables: Any) -> Any:
-    return pytest.param(variables, message, id=name)
+@dataclass(frozen=True)
+class Case:
+    name: str
+    message: str
+    variables: dict[str, Any]
+
+
+def case(name: str, message: str, **variables: Any) -> Case:
+    return Case(name, message, variables)
 
 
 def exactly(*lines: str) -> str:
     return re.escape("\n".join(lines))
 
 
-# What one task refuses shares a run.
-STATIC = [
+OF_THE_APP = [
     case(
         "the-app",
         exactly(
@@ -49,6 +60,8 @@ STATIC = [
         app_environment={"WEB_CONCURRENCY": 3},
         app_port=80,
     ),
+]
+OF_GUNICORN = [
     case(
         "gunicorn",
         exactly(
@@ -71,6 +84,8 @@ STATIC = [
         app_server="gunicorn",
         app_async_mode="gevent_uwsgi",
     ),
+]
+OF_THE_EMBEDDED_SERVER = [
     case(
         "werkzeug-in-production",
         exactly(
@@ -89,7 +104,7 @@ STATIC = [
         app_bind="unix",
     ),
 ]
-STAGED = [
+BUILT = [
     case(
         "the-article-under-gunicorn",
         exactly(
@@ -133,34 +148,6 @@ STAGED = [
         app_pip_extra_args="--no-deps",
     ),
     case(
-        "no-simple-websocket",
-        exactly(
-            "app_module 'app:app': its async_mode='threading' can't be used here, because it needs "
-            "simple-websocket, without which there is no WebSocket: add it to the requirements; or "
-            f"{FROM_ENVIRONMENT}, which is the one that app_server runs.",
-            REMOVED,
-        ),
-        app_server="gunicorn",
-        app_async_mode="threading",
-        app_requirements=[name for name in WITHOUT_PACKAGING if name != "simple-websocket"],
-        app_pip_extra_args="--no-deps",
-        # The role itself brings what is missing here.
-        gunicorn_requirements=["gunicorn", "packaging"],
-    ),
-    case(
-        "a-worker-that-gunicorn-no-longer-has",
-        exactly(
-            "app_module 'app:app': gunicorn 27.0.1 can't load its worker 'eventlet' (ImportError: "
-            "Entry point ('gunicorn.workers', 'eventlet') not found): gunicorn 26 removed it; "
-            "require gunicorn below 26, or set app_async_mode to 'gevent'.",
-            REMOVED,
-        ),
-        app_server="gunicorn",
-        app_async_mode="eventlet",
-        # Against the role's own bound, which the next case meets.
-        gunicorn_requirements=["gunicorn==27.0.1", "eventlet"],
-    ),
-    case(
         "a-gunicorn-too-new-for-its-worker",
         # In the words of pip 23 or of pip 25.
         r"Install the requirements into the release's virtualenv: failed\.\n(?:.*\n)*"
@@ -173,24 +160,93 @@ STAGED = [
         app_requirements=["flask-socketio", "gunicorn>=26"],
     ),
 ]
+BUILT_WITH_ANOTHER_GUNICORN = [
+    case(
+        "no-simple-websocket",
+        exactly(
+            "app_module 'app:app': its async_mode='threading' can't be used here, because it needs "
+            "simple-websocket, without which there is no WebSocket: add it to the requirements; or "
+            f"{FROM_ENVIRONMENT}, which is the one that app_server runs.",
+            REMOVED,
+        ),
+        app_server="gunicorn",
+        app_async_mode="threading",
+        app_requirements=[name for name in WITHOUT_PACKAGING if name != "simple-websocket"],
+        app_pip_extra_args="--no-deps",
+        # The role itself brings what is missing here.
+        requirements=["gunicorn", "packaging"],
+    ),
+    case(
+        "a-worker-that-gunicorn-no-longer-has",
+        exactly(
+            "app_module 'app:app': gunicorn 27.0.1 can't load its worker 'eventlet' (ImportError: "
+            "Entry point ('gunicorn.workers', 'eventlet') not found): gunicorn 26 removed it; "
+            "require gunicorn below 26, or set app_async_mode to 'gevent'.",
+            REMOVED,
+        ),
+        app_server="gunicorn",
+        app_async_mode="eventlet",
+        # Against the role's own bound, which the next case meets.
+        requirements=["gunicorn==27.0.1", "eventlet"],
+    ),
+]
+# What one task refuses shares a run.
+STATIC = {"app": OF_THE_APP, "gunicorn": OF_GUNICORN, "embedded": OF_THE_EMBEDDED_SERVER}
+STAGED = {"built": BUILT, "built-with-another-gunicorn": BUILT_WITH_ANOTHER_GUNICORN}
+# A role's own variable gives way to an extra one only, which is the same for all hosts.
+EXTRA = {"built-with-another-gunicorn": {"gunicorn_requirements": "{{ requirements }}"}}
 
 
-@pytest.mark.parametrize(("variables", "message"), STATIC)
+def each(stages: dict[str, list[Case]]) -> list[Any]:
+    return [
+        pytest.param(stage, number, id=one.name)
+        for stage, cases in stages.items()
+        for number, one in enumerate(cases)
+    ]
+
+
+Refuse = Callable[[str], tuple[Run, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def refuse_all(tmp_path_factory: pytest.TempPathFactory) -> Refuse:
+    """Deploy all cases of a stage; return the run and what it changed on the host."""
+
+    @functools.cache
+    def run(stage: str) -> tuple[Run, list[str]]:
+        before = snapshot("debian12")
+        done = deploy_cases(
+            tmp_path_factory.mktemp("cases"),
+            "debian12",
+            [one.variables for one in (STATIC | STAGED)[stage]],
+            **EXTRA.get(stage, {}),
+        )
+        return done, difference(before, snapshot("debian12"))
+
+    return run
+
+
+@pytest.mark.parametrize(("stage", "number"), each(STATIC))
 def test_settings_that_contradict_each_other_are_refused(
-    variables: dict[str, Any], message: str
+    refuse_all: Refuse, stage: str, number: int
 ) -> None:
-    run = deploy("--limit=debian12", **variables)
-    assert run.refused, run.output
-    assert re.fullmatch(message, run.message), run.message
-    assert run.changed == {"debian12": 0}
+    run, changes = refuse_all(stage)
+    host = f"case{number}"
+    (told,) = run.told(host)
+    assert re.fullmatch(STATIC[stage][number].message, told), told
+    assert (run.failed[host], run.changed[host]) == (1, 0)
+    assert run.returncode != 0
+    assert changes == []
 
 
-@pytest.mark.parametrize(("variables", "message"), STAGED)
+@pytest.mark.parametrize(("stage", "number"), each(STAGED))
 def test_a_release_that_no_server_can_run_is_refused(
-    variables: dict[str, Any], message: str
+    refuse_all: Refuse, stage: str, number: int
 ) -> None:
-    before = snapshot("debian12")
-    run = deploy("--limit=debian12", **variables)
-    assert run.refused, run.output
-    assert re.fullmatch(message, run.message), run.message
-    assert difference(before, snapshot("debian12")) == []
+    run, changes = refuse_all(stage)
+    host = f"case{number}"
+    told = run.told(host)[-1]
+    assert re.fullmatch(STAGED[stage][number].message, told), told
+    assert run.failed[host] == 1
+    assert run.returncode != 0
+    assert changes == []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import io
 import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.realtime.flask_socketio.plugins.modules import socketio_probe
 from stack import name_of, playbook, python_client
 
 # Text, and binary data that begins below 0x30, as a digit, as a letter, and as no UTF-8 at all.
@@ -29,20 +32,14 @@ def echo(url: str, transports: list[str], payload: Any, origin: str | None = Non
 
 def probe(url: str, **options: Any) -> tuple[bool, str]:
     """Whether the module socketio_probe passes on the controller, and its output."""
-    done = subprocess.run(
-        [
-            "ansible",
-            "localhost",
-            "--module-name=realtime.flask_socketio.socketio_probe",
-            "--extra-vars=ansible_python_interpreter={{ ansible_playbook_python }}",
-            f"--args={json.dumps({'url': url} | options)}",
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return done.returncode == 0, done.stdout
+    output = io.StringIO()
+    with (
+        patch_module_args({"url": url} | options),
+        contextlib.redirect_stdout(output),
+        pytest.raises(SystemExit) as end,
+    ):
+        socketio_probe.main()
+    return end.value.code == 0, output.getvalue()
 
 
 @pytest.fixture

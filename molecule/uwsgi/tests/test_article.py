@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 
 import aiohttp
 import pytest
+import testinfra
 from conftest import PAYLOADS, TRANSPORTS, echo, site, state
-from stack import name_of
+from refusals import deploy_cases
+from stack import PROJECT, name_of
 
 testinfra_hosts = ["debian13", "wheel12"]
 
@@ -101,48 +104,81 @@ def test_one_process_below_the_master(host):
     assert float(line.split(": ")[1].split()[0]) <= 2.0
 
 
+APP = {
+    "app_name": "article",
+    "app_source": str(PROJECT / "tests" / "fixtures" / "article"),
+    "app_module": "websocket:app",
+}
+# What one task refuses, and what is built first, share a run, each as a host of its own.
 REFUSED = {
-    "async_mode": (
-        {
-            "app_source": "{{ lookup('env', 'MOLECULE_PROJECT_DIRECTORY') }}"
-            "/tests/fixtures/threading_mode",
-            "app_module": "app:app",
-        },
-        ["'threading' but uwsgi runs 'gevent_uwsgi'", "Cannot obtain socket from WSGI environment"],
-    ),
-    "eventlet": (
-        {
-            "app_source": "{{ lookup('env', 'MOLECULE_PROJECT_DIRECTORY') }}/examples/whoami",
-            "app_module": "app:app",
-            "app_requirements": ["flask-socketio", "eventlet"],
-            "app_environment": {"SOCKETIO_ASYNC_MODE": "eventlet"},
-        },
-        ["'eventlet' but uwsgi runs 'gevent_uwsgi'", "You need to use the eventlet server."],
-    ),
-    "pyuwsgi": (
-        {
-            "uwsgi_source": "requirements",
-            "app_requirements": ["flask-socketio", "pyuwsgi"],
-        },
-        ["built without SSL", "set uwsgi_source to 'distribution' or 'pypi'"],
-    ),
-    "app_async_mode": ({"app_async_mode": "gevent"}, ["app_async_mode must be 'gevent_uwsgi'"]),
-    "processes": ({"uwsgi_options": {"processes": 4}}, ["set app_instances"]),
-    "import": ({"uwsgi_options": {"import": "tasks"}}, ["the role imports there"]),
-    "wheel": ({"uwsgi_wheel": "/etc/hostname"}, ["a wheel of uwsgi_version 2.0.31"]),
-    "http": ({"uwsgi_options": {"http": ":5000"}}, ["set app_bind, app_port and uwsgi_protocol"]),
+    "built": {
+        "async_mode": (
+            {
+                "app_source": str(PROJECT / "tests" / "fixtures" / "threading_mode"),
+                "app_module": "app:app",
+            },
+            [
+                "'threading' but uwsgi runs 'gevent_uwsgi'",
+                "Cannot obtain socket from WSGI environment",
+            ],
+        ),
+        "eventlet": (
+            {
+                "app_source": str(PROJECT / "examples" / "whoami"),
+                "app_module": "app:app",
+                "app_requirements": ["flask-socketio", "eventlet"],
+                "app_environment": {"SOCKETIO_ASYNC_MODE": "eventlet"},
+            },
+            ["'eventlet' but uwsgi runs 'gevent_uwsgi'", "You need to use the eventlet server."],
+        ),
+        "pyuwsgi": (
+            {
+                "uwsgi_source": "requirements",
+                "app_requirements": ["flask-socketio", "pyuwsgi"],
+            },
+            ["built without SSL", "set uwsgi_source to 'distribution' or 'pypi'"],
+        ),
+    },
+    "settings": {
+        "app_async_mode": ({"app_async_mode": "gevent"}, ["app_async_mode must be 'gevent_uwsgi'"]),
+        "processes": ({"uwsgi_options": {"processes": 4}}, ["set app_instances"]),
+        "import": ({"uwsgi_options": {"import": "tasks"}}, ["the role imports there"]),
+        "wheel": ({"uwsgi_wheel": "/etc/hostname"}, ["a wheel of uwsgi_version 2.0.31"]),
+        "http": (
+            {"uwsgi_options": {"http": ":5000"}},
+            ["set app_bind, app_port and uwsgi_protocol"],
+        ),
+    },
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused_and_nothing_touched(host, url, name):
+@pytest.fixture(scope="module")
+def refuse_all(tmp_path_factory):
+    """Deploy all cases of a stage; return the run, and the host's state before and after it."""
+    host = testinfra.get_host("docker://fs-uwsgi-debian13")
+
+    @functools.cache
+    def run(stage):
+        before = state(host, "article")
+        cases = [APP | variables for variables, _ in REFUSED[stage].values()]
+        done = deploy_cases(tmp_path_factory.mktemp("cases"), "debian13", cases)
+        return done, before, state(host, "article")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"), [(stage, name) for stage, cases in REFUSED.items() for name in cases]
+)
+def test_refused_and_nothing_touched(host, url, refuse_all, stage, name):
     if name_of(host) != "debian13":
         pytest.skip("one host shows it")
-    variables, words = REFUSED[name]
-    before = state(host, "article")
-    done = site("debian13", **variables)
-    said = " ".join((done.stdout).split())
-    assert done.returncode != 0
+    run, before, after = refuse_all(stage)
+    case = f"case{list(REFUSED[stage]).index(name)}"
+    _, words = REFUSED[stage][name]
+    said = " ".join(run.told(case)[-1].split())
+    assert run.returncode != 0
+    assert run.failed[case] == 1
     assert [word for word in words if word not in said] == [], said
-    assert state(host, "article") == before
+    assert after == before
     assert echo(url, ["websocket"], "still here") == ("websocket", "still here")
