@@ -118,7 +118,7 @@ def test_without_stickiness_polling_fails(url):
     def fails(_number: int) -> bool:
         try:
             return python_client(url, ["polling"], payloads=SEVERAL)["answers"] != list(SEVERAL)
-        except socketio.exceptions.SocketIOError:
+        except (socketio.exceptions.SocketIOError, TimeoutError):
             return True
 
     # Side by side, because each waits for what is lost.
