@@ -27,6 +27,9 @@ MACHINE_PATH = re.compile(r"(?<![\w.}/~-])/(?:work|root)/")
 A_NOTE, A_PATH = "todo".upper(), "/root{}".format("/")
 SWALLOWED = re.compile(r"^\s*(?:- )?(?:ignore_errors:|failed_when:\s*(?:false|no)\b)", re.I | re.M)
 
+# Only between double quotes is it a newline.
+NO_NEWLINE = re.compile(r"^(?!.*: \"\{\{).*join\('\\n'\)", re.M)
+
 
 def load(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
@@ -184,6 +187,10 @@ def no_swallowed_failures(root: Path) -> list[str]:
     return found_lines(root, SWALLOWED, ".yml", ".yaml")
 
 
+def newlines_are_newlines(root: Path) -> list[str]:
+    return found_lines(root, NO_NEWLINE, ".yml", ".yaml")
+
+
 ROLE_CHECKS: list[Check] = [
     spec_against_defaults,
     entry_points_against_tasks,
@@ -197,6 +204,7 @@ TREE_CHECKS: list[Check] = [
     nothing_unfinished,
     no_machine_paths,
     no_swallowed_failures,
+    newlines_are_newlines,
 ]
 
 
@@ -430,6 +438,13 @@ TASKS = "roles/door/tasks/main.yml"
             "- name: Hang\n",
             "- name: Hang\n  failed_when: false\n",
             f"{TASKS}:3: failed_when: false",
+        ),
+        (
+            newlines_are_newlines,
+            TASKS,
+            "- name: Hang\n",
+            "- name: Hang\n  vars:\n    text: >-\n      {{ doors | join('\\n') }}\n",
+            f"{TASKS}:5: {{{{ doors | join('\\n')",
         ),
     ],
 )
