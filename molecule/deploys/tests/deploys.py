@@ -37,6 +37,7 @@ systemctl list-units --all --plain --no-legend 'whoami-*@*' | awk '{{print $1, $
 systemctl show 'whoami-*@*' --property MainPID,NRestarts
 ls /etc/flask-socketio/whoami /etc/systemd/system
 readlink /opt/whoami/current /opt/whoami/previous
+ls /opt/whoami/releases /opt/whoami/venvs
 sha256sum {SITE}
 ls {LOCK} 2>&1
 true
