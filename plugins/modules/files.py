@@ -29,8 +29,11 @@ options:
       state:
         description: What it is.
         type: str
-        choices: [file, directory, absent]
+        choices: [file, directory, link, absent]
         default: file
+      src:
+        description: What a symbolic link points to.
+        type: path
       content:
         description: The text of a file.
         type: str
@@ -87,13 +90,20 @@ paths:
   type: list
   elements: str
   returned: success
+made:
+  description: Those of them that were not there before.
+  type: list
+  elements: str
+  returned: success
 backups:
   description: The copy of each file that was kept, by the file's path.
   type: dict
   returned: success
 """
 
+import grp
 import os
+import pwd
 import shutil
 import tempfile
 from pathlib import Path
@@ -103,7 +113,12 @@ from ansible.module_utils.basic import AnsibleModule
 
 SUBOPTIONS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
-    "state": {"type": "str", "choices": ["file", "directory", "absent"], "default": "file"},
+    "state": {
+        "type": "str",
+        "choices": ["file", "directory", "link", "absent"],
+        "default": "file",
+    },
+    "src": {"type": "path"},
     "content": {"type": "str", "default": ""},
     "owner": {"type": "str", "default": "root"},
     "group": {"type": "str", "default": "root"},
@@ -126,6 +141,16 @@ def validated(module: AnsibleModule, item: dict[str, Any]) -> str:
     return str(path)
 
 
+def known(item: dict[str, Any]) -> bool:
+    """Tell whether the host has the owner and the group."""
+    try:
+        pwd.getpwnam(item["owner"])
+        grp.getgrnam(item["group"])
+    except KeyError:
+        return False
+    return True
+
+
 def write(module: AnsibleModule, item: dict[str, Any]) -> tuple[bool, str, dict[str, str]]:
     """Make a path what it is to be: whether it changed, its backup and what to show of it."""
     path = Path(item["path"])
@@ -140,6 +165,17 @@ def write(module: AnsibleModule, item: dict[str, Any]) -> tuple[bool, str, dict[
             else:
                 path.unlink()
         return True, backup, {"before": f"{path}\n", "after": ""}
+
+    if item["state"] == "link":
+        if is_link and str(path.readlink()) == item["src"]:
+            return False, backup, diff
+        if not module.check_mode:
+            # In one step, as a link that is replaced must always lead somewhere.
+            fresh = path.with_name(f".{path.name}.fresh")
+            fresh.unlink(missing_ok=True)
+            fresh.symlink_to(item["src"])
+            fresh.replace(path)
+        return True, backup, {"before": "", "after": f"{path} -> {item['src']}\n"}
 
     changed, of_it = False, [path]
     if item["state"] == "directory":
@@ -161,7 +197,10 @@ def write(module: AnsibleModule, item: dict[str, Any]) -> tuple[bool, str, dict[
                 if item["backup"] and former is not None:
                     backup = module.backup_local(str(path))
                 module.atomic_move(source, str(path))
-    if os.path.lexists(path) and not (module.check_mode and changed):
+    # In check mode they may be still to be made.
+    if module.check_mode and not (changed or known(item)):
+        return True, backup, diff
+    if not (module.check_mode and changed):
         mode = item["mode"] or ("0755" if item["state"] == "directory" else "0644")
         for one in of_it:
             wanted = {"owner": item["owner"], "group": item["group"], "mode": mode}
@@ -183,18 +222,21 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    paths, backups, diffs = [], {}, []
+    paths, made, backups, diffs = [], [], {}, []
     for item in module.params["files"]:
+        is_new = item["state"] != "absent" and not os.path.lexists(item["path"])
         try:
             changed, backup, diff = write(module, item)
         except OSError as error:
             module.fail_json(msg=f"{item['path']}: {error.strerror}")
+        if is_new:
+            made.append(item["path"])
         if changed:
             paths.append(item["path"])
             diffs.append(diff or {"prepared": f"{item['path']}: owner, group or mode"})
         if backup:
             backups[item["path"]] = backup
-    module.exit_json(changed=bool(paths), paths=paths, backups=backups, diff=diffs)
+    module.exit_json(changed=bool(paths), paths=paths, made=made, backups=backups, diff=diffs)
 
 
 if __name__ == "__main__":

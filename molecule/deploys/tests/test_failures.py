@@ -21,6 +21,7 @@ from deploys import (
     run,
     state,
     wait_until,
+    who,
 )
 from refusals import inside
 from stack import started
@@ -71,6 +72,7 @@ def without_upgrade(environ, start):
 
 app.wsgi_app = without_upgrade
 """,
+        variables={"app_processes": [{"name": "worker", "command": "python worker.py"}]},
     ),
     Bad(
         "pip install failed",
@@ -112,6 +114,33 @@ def test_a_failure_is_noticed_by_nobody(solo, solo_traffic, source, bad: Bad):
     assert any(re.search(bad.message, text) for _, text in failed.errors), failed.output
     noticed.assert_nothing_noticed()
     assert state("solo") == before, failed.output
+
+
+def test_a_hook_after_the_switch_fails(solo, solo_traffic, source):
+    """The clients have moved by then, and move back."""
+    before, was = who("solo"), generations("solo")
+    hooks = {"after_switch": [{"command": "echo no mail server; exit 1"}]}
+    with counting(solo_traffic, "hook after the switch", "solo") as noticed:
+        failed = run(DEPLOY, solo.inventory, app_source=str(source("hook")), app_hooks=hooks)
+    assert failed.returncode != 0, failed.output
+    assert any("app_hooks.after_switch" in text for _, text in failed.errors), failed.output
+    assert any("no mail server" in text for _, text in failed.errors), failed.output
+    noticed.assert_nothing_lost()
+    assert {drop.client for drop in noticed.drops} == {f"client{n}" for n in range(CLIENTS)}
+    assert who("solo") == before
+    assert generations("solo") == was
+    assert solo_traffic.versions() == {before["version"]: CLIENTS}
+    assert inside("solo", f"ls {LOCK} 2>/dev/null || true") == ""
+
+
+def test_what_hangs_can_be_replaced(solo, solo_traffic, source):
+    """It neither lets its clients go nor ends when it is told to."""
+    with counting(solo_traffic, "hung instance", "solo"):
+        inside("solo", "systemctl kill --signal=STOP 'whoami-*@*'")
+        done = run(DEPLOY, solo.inventory, app_source=str(source("awake")))
+    assert done.returncode == 0, done.output
+    assert solo_traffic.versions() == {"awake": CLIENTS}
+    assert len(generations("solo")) == 1
 
 
 def site() -> str:

@@ -63,8 +63,12 @@ def test_all_are_written_once(tmp_path: Path, several: list[dict[str, Any]]) -> 
     assert [mode(item["path"]) for item in several[:3]] == ["0o750", "0o640", "0o644"]
     assert not (tmp_path / "surplus").exists()
 
+    assert first["made"] == first["paths"][:3]
+
     second = run(*several)
-    assert (second["changed"], second["paths"], second["diff"]) == (False, [], [])
+    assert second == {"changed": False, "paths": [], "made": [], "backups": {}, "diff": []} | {
+        "invocation": second["invocation"]
+    }
 
 
 def test_check_mode_says_the_same_and_writes_nothing(
@@ -92,12 +96,30 @@ def test_directories_above_one_are_made_alike(tmp_path: Path) -> None:
     assert mode(tmp_path / "a") == "0o700"
 
 
+def test_in_check_mode_the_owner_may_be_still_to_be_made(several: list[dict[str, Any]]) -> None:
+    run(*several)
+    nobody_yet = several[1] | {"group": "no-such-group"}
+    assert run(nobody_yet, check=True)["paths"] == [str(several[1]["path"])]
+    assert "no-such-group" in run(nobody_yet)["msg"]
+
+
 def test_a_link_is_replaced_and_what_it_points_to_stays(tmp_path: Path) -> None:
     (tmp_path / "other").write_text("same\n", "utf-8")
     (tmp_path / "file").symlink_to("other")
     assert run({"path": tmp_path / "file", "content": "new\n"})["changed"]
     assert not (tmp_path / "file").is_symlink()
     assert (tmp_path / "other").read_text("utf-8") == "same\n"
+
+
+def test_a_link_leads_to_what_need_not_be_there_yet(tmp_path: Path) -> None:
+    link = {"path": tmp_path / "venv", "state": "link", "src": "/srv/venvs/1"}
+    assert run(link, check=True)["paths"] == [str(tmp_path / "venv")]
+    assert run(link)["changed"]
+    assert (tmp_path / "venv").readlink() == Path("/srv/venvs/1")
+    assert not run(link)["changed"]
+    assert run(link | {"src": "/srv/venvs/2"})["changed"]
+    assert (tmp_path / "venv").readlink() == Path("/srv/venvs/2")
+    assert [path.name for path in tmp_path.iterdir()] == ["venv"]
 
 
 def test_a_former_text_is_kept_and_shown(tmp_path: Path) -> None:
