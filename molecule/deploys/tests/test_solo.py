@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from deploys import CLIENTS, DEPLOY, counting, deployed, generations, processes, who
+from deploys import (
+    CLIENTS,
+    DEPLOY,
+    ROLLBACK,
+    counting,
+    deployed,
+    generations,
+    processes,
+    who,
+)
 from refusals import inside
 
 DRAIN = 8
@@ -62,3 +71,12 @@ def test_a_replacement(
         "ping_interval": int(variables.get("app_environment", {}).get("PING_INTERVAL", "25")),
         "async_mode": MODES.get(variables.get("app_server", "gunicorn"), "gevent"),
     }
+
+
+def test_a_rollback_to_a_release_by_its_name(solo, solo_traffic):
+    release = inside("solo", "basename $(readlink /opt/whoami/previous)").strip()
+    with counting(solo_traffic, "rollback to a named release", "solo") as noticed:
+        deployed(ROLLBACK, solo.inventory, app_release=release, app_server="embedded")
+    noticed.assert_nothing_lost()
+    assert inside("solo", "basename $(readlink /opt/whoami/current)").strip() == release
+    assert solo_traffic.versions() == {"u2": CLIENTS}
