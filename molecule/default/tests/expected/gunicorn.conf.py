@@ -4,6 +4,9 @@ worker_tmp_dir = "/dev/shm"
 # One worker a process, whatever WEB_CONCURRENCY says: a second one would not know its sibling's sid.
 workers = 1
 worker_connections = 10000
+# Longer than nginx keeps an idle connection, 60 s: a POST on one that is just being closed is lost, and with it a
+# polling client's packet.
+keepalive = 75
 graceful_timeout = 5
 loglevel = "info"
 # Of the socket, which the proxy's group reaches through its directory.
