@@ -32,7 +32,7 @@ author:
 EXAMPLES = r"""
 - name: Keep the checksum, which is computed anew at each use of the filter
   ansible.builtin.set_fact:
-    checksum: "{{ '/home/me/chat' | realtime.flask_socketio.source_checksum(['.git']) }}"
+    checksum: "{{ '/home/user/chat' | realtime.flask_socketio.source_checksum(['.git']) }}"
 """
 
 RETURN = r"""
