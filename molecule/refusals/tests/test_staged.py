@@ -177,7 +177,8 @@ def test_a_generation_that_does_not_serve_is_removed() -> None:
     run = deploy(app_source=str(PROJECT / "tests" / "fixtures" / "fails_in_worker"))
     assert run.refused, run.output
     assert re.fullmatch(
-        r"(?:Start every instance|Probe every instance on its own socket): failed\.\n(?:.*\n)*"
+        r"(?:Start the target and every instance|Probe every instance on its own socket): "
+        r"failed\.\n(?:.*\n)*"
         r"The last lines of its journal:\n(?:.*\n)*"
         r"RuntimeError: the licence server says no\n(?:.*\n)*"
         r"The new generation was removed\. What ran before runs on\.",
