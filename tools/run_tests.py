@@ -41,12 +41,15 @@ LONGEST = (
 )
 HEARTBEAT_SECONDS = 30
 TAIL_LINES = 120
+# Of each failure, in the closing lines: all that some show of a long output.
+CAUSE_LINES, CAUSE_CHARACTERS = 5, 600
 
 CLOSING = re.compile(r"^\W*=+ (?P<counts>\d.*) in [\d.]+s\b.*?=", re.MULTILINE)
 COUNT = re.compile(r"(\d+) (passed|failed|error|skipped|xfailed|xpassed)")
 PHASE = re.compile(r"\[\S+ > (\w+)\] Executing$", re.MULTILINE)
 # After a failure molecule removes the hosts: that part of a log tells nothing.
 REMOVAL = re.compile(r"^INFO +\[\S+ > (?:cleanup|destroy)\] Executing$", re.MULTILINE)
+FAILURE = re.compile(r"^(?:FAILED|ERROR) \S+::.*$", re.MULTILINE)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -68,6 +71,7 @@ class Result:
     result: str
     seconds: float
     counts: dict[str, int] = field(default_factory=dict)
+    cause: str = ""
 
     @property
     def passed(self) -> bool:
@@ -139,7 +143,9 @@ def totals(results: Sequence[Result]) -> dict[str, int]:
 def summary(results: Sequence[Result]) -> str:
     rows = [[r.name, r.kind, r.result, f"{r.seconds:.1f}"] for r in results]
     closing = ", ".join(f"{number} {word}" for word, number in totals(results).items())
-    return f"{table(['scenario', 'kind', 'result', 'seconds'], rows)}\n\n{closing}"
+    parts = [table(["scenario", "kind", "result", "seconds"], rows)]
+    parts += [f"{r.name} {r.result}:\n{r.cause}" for r in results if r.cause]
+    return "\n\n".join([*parts, closing])
 
 
 def as_json(results: Sequence[Result]) -> str:
@@ -153,6 +159,12 @@ def telling(log: str) -> str:
     # The first removal is the one before the hosts are created.
     end = removals[1] if len(removals) > 1 else len(log)
     return "\n".join(log[:end].rstrip().splitlines()[-TAIL_LINES:])
+
+
+def cause(log: str) -> str:
+    """The tests that failed in a log, or else its last lines."""
+    lines = FAILURE.findall(log) or telling(log).splitlines()[-CAUSE_LINES:]
+    return "\n".join(f"  {line[:CAUSE_CHARACTERS]}" for line in lines)
 
 
 def read(log: Path) -> str:
@@ -202,12 +214,14 @@ class Runner:
             outcome = "interrupted"
         if outcome in ("timed out", "interrupted") and job.kind == "molecule":
             self.destroy(job)
+        log_text = read(job.log)
         result = Result(
             job.name,
             job.kind,
             outcome,
             round(time.monotonic() - started, 1),
-            count_tests(read(job.log)),
+            count_tests(log_text),
+            cause(log_text) if outcome in ("failed", "timed out") else "",
         )
         self.report(job, result)
         return result

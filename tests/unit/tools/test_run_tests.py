@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import run_tests
-from run_tests import Job, Result, Runner, choose, count_tests, summary, telling, totals
+from run_tests import Job, Result, Runner, cause, choose, count_tests, summary, telling, totals
 
 PASSED = "==== 4 passed, 1 warning in 7.47s ====\n"
 FAILED = "==== 1 failed, 3 passed, 2 errors, 1 skipped in 5.87s ====\n"
@@ -43,13 +43,16 @@ def test_a_job_that_fails_outside_pytest_counts_as_failed() -> None:
 def test_summary_is_the_table_and_a_closing_line() -> None:
     results = [
         Result("unit", "unit", "passed", 12.34, {"passed": 40}),
-        Result("default", "molecule", "timed out", 900.0),
+        Result("default", "molecule", "timed out", 900.0, {}, "  It hung."),
     ]
     assert summary(results) == (
         "scenario  kind      result     seconds\n"
         "--------  --------  ---------  -------\n"
         "unit      unit      passed        12.3\n"
         "default   molecule  timed out    900.0\n"
+        "\n"
+        "default timed out:\n"
+        "  It hung.\n"
         "\n"
         "40 passed, 1 failed"
     )
@@ -73,6 +76,13 @@ def test_the_end_of_a_log_stops_before_the_hosts_are_removed() -> None:
     log = f"{removal}first\nWhy it failed\n{removal}Delete networks\n"
     assert telling(log) == f"{removal}first\nWhy it failed"
     assert telling("Why it failed\n") == "Why it failed"
+
+
+def test_a_cause_is_the_tests_that_failed_or_the_last_lines() -> None:
+    failed = f"FAILED tests/test_x.py::test_y - {'long ' * 400}"
+    log = f"many\n{failed}\nERROR tests/test_z.py::test_a\nERROR    of molecule\n"
+    assert cause(log) == f"  {failed[:600]}\n  ERROR tests/test_z.py::test_a"
+    assert cause("\n".join("123456789")) == "  5\n  6\n  7\n  8\n  9"
 
 
 @pytest.mark.parametrize(
