@@ -132,6 +132,12 @@ CAUSES: tuple[Cause, ...] = (
     ),
     Cause(
         steps="connect",
+        seen=r"certificate ends in",
+        cause="the certificate was not renewed",
+        remedy="renew it and reload the proxy; see why the timer of certbot did not",
+    ),
+    Cause(
+        steps="connect",
         seen=r"certificate verify failed|certificate_verify_failed",
         cause=(
             "the certificate is not signed by an authority known here, or its chain is not complete"

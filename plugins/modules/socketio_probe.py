@@ -99,6 +99,12 @@ options:
   ca_path:
     description: File or directory with certificates of authorities to trust besides the system's.
     type: path
+  certificate_days:
+    description:
+      - Days for which the certificate must still be valid. Needs O(validate_certs).
+      - Zero does not ask for more than that it is valid now.
+    type: int
+    default: 0
   timeout:
     description: Seconds that each step may take.
     type: float
@@ -216,6 +222,22 @@ handshake:
       type: float
     max_payload:
       description: Largest payload in bytes that the server accepts.
+      type: int
+certificate:
+  description: The certificate that the site showed, empty without TLS or O(validate_certs).
+  returned: when the probe ran
+  type: dict
+  contains:
+    names:
+      description: Names and addresses that it is for.
+      type: list
+      elements: str
+    not_after:
+      description: When it ends, in UTC.
+      type: str
+      sample: "2027-01-31T12:00:00Z"
+    days_left:
+      description: Whole days until then.
       type: int
 refused_by_app:
   description: Whether the app answered the Socket.IO connect with a refusal.
@@ -411,6 +433,18 @@ def tls_context(validate_certs: bool, ca_path: str | None) -> ssl.SSLContext:
     return context
 
 
+def certificate_result(certificate: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What is told of a certificate in the form of SSLSocket.getpeercert."""
+    if not certificate:
+        return {}
+    ends = ssl.cert_time_to_seconds(certificate["notAfter"])
+    return {
+        "names": [name for _kind, name in certificate.get("subjectAltName", ())],
+        "not_after": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends)),
+        "days_left": int((ends - time.time()) // 86400),
+    }
+
+
 @dataclass
 class Exchange:
     """One HTTP request and its answer."""
@@ -554,6 +588,11 @@ class Probe:
             raise BadOptionError(f"namespace '{self.namespace}' must start with /, without comma")
         if params["timeout"] <= 0 or params["wait"] < 0:
             raise BadOptionError("timeout must be above 0 and wait not below it")
+        self.certificate_days: int = params["certificate_days"]
+        if self.certificate_days < 0:
+            raise BadOptionError("certificate_days must not be below 0")
+        if self.certificate_days and not (self.address.tls and params["validate_certs"]):
+            raise BadOptionError("certificate_days needs an https url and validate_certs")
         if params["event_data"] is not None and not params["event"]:
             raise BadOptionError("event_data needs event")
         if params["event_binary"] and not isinstance(params["event_data"], str):
@@ -577,6 +616,7 @@ class Probe:
 
         self.steps: list[dict[str, t.Any]] = []
         self.handshake_data: dict[str, t.Any] = {}
+        self.certificate: dict[str, t.Any] = {}
         self.transport = "none"
         self.refusal: str | None = None
         self.wire = Wire()
@@ -608,6 +648,7 @@ class Probe:
             "steps": self.steps,
             "transport": self.transport,
             "handshake": self.handshake_data,
+            "certificate": self.certificate,
             "refused_by_app": self.refusal is not None,
             **failure,
         }
@@ -723,8 +764,14 @@ class Probe:
             )
             tls = writer.get_extra_info("ssl_object")
             detail = tls.version() if tls else "TCP"
+            self.certificate = certificate_result(tls.getpeercert() if tls else {})
         writer.close()
-        return detail
+        days = self.certificate.get("days_left")
+        if days is not None and days < self.certificate_days:
+            raise ProbeError(
+                f"the certificate ends in {days} days, at {self.certificate['not_after']}"
+            )
+        return detail if days is None else f"{detail}, certificate for {days} more days"
 
     async def step_handshake(self) -> str:
         async with self.http(force_close=True) as http:
@@ -942,6 +989,7 @@ def main() -> None:
             },
             "validate_certs": {"type": "bool", "default": True},
             "ca_path": {"type": "path"},
+            "certificate_days": {"type": "int", "default": 0},
             "timeout": {"type": "float", "default": 5},
             "wait": {"type": "float", "default": 0},
         },

@@ -505,8 +505,21 @@ def test_a_certificate_that_nobody_vouches_for(relay: Relay) -> None:
 
     result = probe(url=url, ca_path=relay.certificate)
     assert results(result) == expected()
-    assert result["steps"][0]["detail"] == "TLSv1.3"
-    assert results(probe(url=url, validate_certs=False)) == expected()
+    assert result["steps"][0]["detail"] == "TLSv1.3, certificate for 0 more days"
+    assert result["certificate"]["names"] == ["localhost"]
+    assert result["certificate"]["days_left"] == 0
+    unchecked = probe(url=url, validate_certs=False)
+    assert results(unchecked) == expected()
+    assert unchecked["certificate"] == {}
+
+
+def test_a_certificate_that_ends_too_soon(relay: Relay) -> None:
+    url = f"https://localhost:{relay.tls_port}"
+    result = probe(url=url, ca_path=relay.certificate, certificate_days=1)
+    assert results(result) == expected("connect")
+    ends = result["certificate"]["not_after"]
+    assert f"the certificate ends in 0 days, at {ends}. Likely cause" in result["msg"]
+    assert result["cause"] == "the certificate was not renewed"
 
 
 def test_a_certificate_for_another_name(relay: Relay) -> None:

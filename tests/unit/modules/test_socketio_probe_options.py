@@ -105,6 +105,8 @@ UNIX = {"unix_socket": "/run/chat/1.sock"}
         ({**UNIX, "namespace": "chat"}, "must start with /"),
         ({**UNIX, "timeout": 0}, "timeout must be above 0"),
         ({**UNIX, "wait": -1}, "wait not below it"),
+        ({**UNIX, "certificate_days": 1}, "certificate_days needs an https url"),
+        ({"url": "https://x", "certificate_days": -1}, "must not be below 0"),
         ({**UNIX, "event_data": 1}, "event_data needs event"),
         ({**UNIX, "transports": []}, "at least one transport"),
         ({"url": "https://localhost", "ca_path": "/none.pem"}, "holds no certificates"),
