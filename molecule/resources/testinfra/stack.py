@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +84,18 @@ def _environment() -> dict[str, str]:
 
 
 async def _session(
-    url: str, transports: list[str] | None, headers: dict[str, str] | None, payloads: Sequence[Any]
+    url: str,
+    transports: list[str] | None,
+    headers: dict[str, str] | None,
+    payloads: Sequence[Any],
+    connector: Callable[[], aiohttp.TCPConnector] | None,
 ) -> dict[str, Any]:
     said: list[dict[str, Any]] = []
     answers = []
     # On the session, because the client sends headers of its own with the first request only.
-    async with aiohttp.ClientSession(headers=headers) as http:
+    async with aiohttp.ClientSession(
+        headers=headers, connector=connector() if connector else None
+    ) as http:
         client = socketio.AsyncClient(reconnection=False, http_session=http)
         client.on("whoami", said.append)
         await client.connect(url, transports=transports, wait_timeout=5)
@@ -112,13 +118,14 @@ def python_client(
     transports: list[str] | None = None,
     headers: dict[str, str] | None = None,
     payloads: Sequence[Any] = ("hello",),
+    connector: Callable[[], aiohttp.TCPConnector] | None = None,
 ) -> dict[str, Any]:
     """Connect with python-socketio, by default polling and then the upgrade, without cookies.
 
     Returns the transport, the acknowledgement of each payload, none for the first that was lost,
     and what the example app says of its process.
     """
-    return asyncio.run(asyncio.wait_for(_session(url, transports, headers, payloads), 20))
+    return asyncio.run(asyncio.wait_for(_session(url, transports, headers, payloads, connector), 20))
 
 
 def javascript_client(url: str) -> tuple[int, dict[str, Any]]:

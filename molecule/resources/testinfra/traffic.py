@@ -115,11 +115,24 @@ class Drop:
     """The server said that it ends: the libraries' clients don't come back then by themselves."""
 
 
+def by_itself() -> aiohttp.TCPConnector:
+    """A connection for each request: a browser sends again what a kept one was closed under."""
+    return aiohttp.TCPConnector(force_close=True)
+
+
 class Connection:
     """One connection of one client, from its handshake on."""
 
-    def __init__(self, kind: Kind, cookie: str, path: str, patience: float) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        cookie: str,
+        path: str,
+        patience: float,
+        connector: Callable[[], aiohttp.TCPConnector],
+    ) -> None:
         self.kind = kind
+        self._connector = connector
         self.instance = ""
         self.version = ""
         self.ended = asyncio.Event()
@@ -139,10 +152,7 @@ class Connection:
         """Connect, all steps within the patience, or raise Failed with the step that failed."""
         # On the session, because the client sends headers of its own with the first request only.
         headers = {"Cookie": self._cookie} if self.kind != "websocket" else {}
-        # A connection for each request: a browser sends again what a kept one was closed under.
-        self._http = aiohttp.ClientSession(
-            headers=headers, connector=aiohttp.TCPConnector(force_close=True)
-        )
+        self._http = aiohttp.ClientSession(headers=headers, connector=self._connector())
         self.client.eio.http = self._http
         self.client.eio.external_http = True
         problem = ""
@@ -212,8 +222,13 @@ class Traffic:
         path: str = "socket.io",
         patience: float = PATIENCE,
         repeats: bool = False,
+        event: str = "",
+        connector: Callable[[], aiohttp.TCPConnector] = by_itself,
     ) -> None:
-        """newcomers and speech are rates: handshakes a second, and messages of each client."""
+        """newcomers and speech are rates: handshakes a second, and messages of each client.
+
+        The event must be acknowledged; it is "note" of clients who repeat, else "say".
+        """
         self.urls = list(urls)
         self.kinds = list(kinds)
         self.handshakes: list[Handshake] = []
@@ -227,6 +242,8 @@ class Traffic:
         self._path = path
         self._patience = patience
         self._repeats = repeats
+        self._event = event or ("note" if repeats else "say")
+        self._connector = connector
         self._connected: dict[str, Connection] = {}
         self._run = secrets.token_hex(3)
         self._began = time.monotonic()
@@ -508,7 +525,9 @@ class Traffic:
     def _connection(self, number: int, cookie: str) -> Connection:
         # Other kinds at the next URL, so that each URL gets all of them.
         kind = self.kinds[(number // len(self.urls)) % len(self.kinds)]
-        return Connection(kind, f"{self._cookie}={cookie}", self._path, self._patience)
+        return Connection(
+            kind, f"{self._cookie}={cookie}", self._path, self._patience, self._connector
+        )
 
     async def _live(self, number: int) -> None:
         """Be one client: a cookie for life, and one connection after another."""
@@ -580,7 +599,7 @@ class Traffic:
             unanswered.pop(said, None)
 
         unanswered[said] = message
-        await connection.client.emit("note" if self._repeats else "say", said, callback=answered)
+        await connection.client.emit(self._event, said, callback=answered)
 
     def _audience(self) -> Iterator[tuple[str, str]]:
         if not self._repeats:

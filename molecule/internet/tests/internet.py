@@ -1,0 +1,86 @@
+"""What the tests of front doors share: their names, and clients that come as the internet does."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import aiohttp.abc
+from refusals import inside
+
+DOORS = ("nginx12", "nginx13", "apache13")
+HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
+EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
+SITES = {
+    "nginx": "/etc/nginx/conf.d/flask-socketio-whoami.conf",
+    "apache": "/etc/apache2/sites-available/flask-socketio-whoami.conf",
+}
+
+
+def name(door: str) -> str:
+    return f"{door}.example.test"
+
+
+def front_door(door: str) -> str:
+    return "apache" if door.startswith("apache") else "nginx"
+
+
+class Elsewhere(aiohttp.abc.AbstractResolver):
+    """Knows one address for every name."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        return [
+            aiohttp.abc.ResolveResult(
+                hostname=host, host=self.address, port=port, family=family, proto=0, flags=0
+            )
+        ]
+
+    async def close(self) -> None:
+        return None
+
+
+def connector_to(
+    address: str, authority: Path = EPHEMERAL / "root.pem"
+) -> Callable[[], aiohttp.TCPConnector]:
+    """Connectors that come to one address, whatever the name, and trust one authority."""
+    context = ssl.create_default_context(cafile=str(authority))
+
+    def connector() -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(force_close=True, resolver=Elsewhere(address), ssl=context)
+
+    return connector
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What curl says of an answer; its exit code is not 0 where there was none."""
+
+    exit: int
+    status: int
+    version: str
+    location: str
+    headers: dict[str, str]
+
+
+def ask(url: str, *options: str) -> Answer:
+    """Ask a front door from another host, which knows its name and trusts its authority."""
+    told = "\\n%{exitcode} %{http_code} %{http_version} %{redirect_url}"
+    command = [
+        *["curl", "--silent", "--max-time", "10", "--cacert", "/root/root.pem"],
+        *["--output", "/dev/null", "--dump-header", "-", "--write-out", told, *options, url],
+    ]
+    said = inside("authority", f"{shlex.join(command)} || true").splitlines()
+    code, status, version, location = said[-1].split(" ", 3)
+    headers = dict(line.lower().split(": ", 1) for line in said[:-1] if ": " in line)
+    return Answer(int(code), int(status), version, location, headers)

@@ -1,0 +1,158 @@
+"""Certificates that are given, or made for a trial, and those that are refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from internet import EPHEMERAL, SITES, ask, connector_to, name
+from refusals import deploy, deploy_cases, inside
+from stack import python_client
+
+DOOR = "nginx13"
+NAMES = [name(DOOR), f"www.{name(DOOR)}"]
+KEPT = "/etc/ssl/flask-socketio/whoami.nginx"
+# What an owner has: an authority of his own, and certificates of it.
+MAKE = r"""
+set -e
+cd /root
+if ! test -e ca.pem; then
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem \
+    -days 30 -subj /CN=owner -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
+fi
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout given.key -out given.csr \
+  -subj /CN=given -addext "subjectAltName=$names" 2>/dev/null
+openssl x509 -req -in given.csr -CA ca.pem -CAkey ca.key -days $days -copy_extensions copy \
+  -out given.pem 2>/dev/null
+cat given.pem ca.pem
+echo
+cat given.key
+"""
+
+
+@dataclass(frozen=True)
+class Pair:
+    certificate: str
+    key: str
+
+
+def issue(names: list[str], days: int = 30) -> Pair:
+    listed = ",".join(f"DNS:{name}" for name in names)
+    chain, _, key = inside("authority", f"names={listed} days={days}\n{MAKE}").rpartition("\n\n")
+    return Pair(chain, key)
+
+
+@pytest.fixture(scope="module")
+def pair() -> Pair:
+    return issue(NAMES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_it_was():
+    yield
+    done = deploy(f"--limit={DOOR}")
+    assert done.returncode == 0, done.output
+
+
+def files(pair: Pair) -> dict[str, str]:
+    return {
+        "nginx_tls": "files",
+        "nginx_tls_certificate": pair.certificate,
+        "nginx_tls_private_key": pair.key,
+        "nginx_tls_ca_path": "/root/ca.pem",
+    }
+
+
+def test_what_is_no_certificate_of_the_site_is_refused(pair: Pair, tmp_path) -> None:
+    other = issue(NAMES)
+    cases = {
+        "nginx_tls_certificate: there is no readable certificate in it": (
+            Pair("-----BEGIN CERTIFICATE-----\nnone", pair.key)
+        ),
+        "nginx_tls_private_key: there is no readable key": (
+            Pair(pair.certificate, "-----BEGIN PRIVATE KEY-----\nnone")
+        ),
+        "nginx_tls_private_key: it is not the key of the certificate": (
+            Pair(pair.certificate, other.key)
+        ),
+        "nginx_tls_certificate: it ends within 7 days": issue(NAMES, days=6),
+        f"nginx_tls_certificate: it is not for www.{name(DOOR)}": issue(NAMES[:1]),
+        "nginx_tls_certificate: there is no readable certificate at /none.pem": (
+            Pair("/none.pem", "/none.key")
+        ),
+    }
+    done = deploy_cases(
+        tmp_path,
+        DOOR,
+        [files(given) for given in cases.values()],
+        app_name="whoami",
+        app_source="/",
+        nginx_server_name=NAMES,
+    )
+    assert set(done.changed.values()) == {0}, done.output
+    for number, sentence in enumerate(cases):
+        (told,) = done.told(f"case{number}")
+        assert sentence in told, told
+    assert "PRIVATE KEY" not in done.output
+
+
+def served() -> str:
+    """The subject of who issued the certificate that is served."""
+    command = f"openssl s_client -connect {name(DOOR)}:443 -servername {name(DOOR)} </dev/null"
+    return inside("authority", f"{command} 2>/dev/null | openssl x509 -noout -serial").strip()
+
+
+def test_a_given_certificate_is_served_and_replaced(pair: Pair, address) -> None:
+    inside(DOOR, f"cat >/root/ca.pem <<'END'\n{inside('authority', 'cat /root/ca.pem')}END")
+    (EPHEMERAL / "owner.pem").write_text(inside("authority", "cat /root/ca.pem"), "utf-8")
+    connector = connector_to(address(DOOR), EPHEMERAL / "owner.pem")
+    serials = []
+    for given in (pair, issue(NAMES)):
+        done = deploy(f"--limit={DOOR}", "--diff", "-vvv", **files(given))
+        assert done.returncode == 0, done.output
+        # What stands between the marks, as it may be folded in another way.
+        assert given.key.splitlines()[1][:40] not in done.output
+        reached = python_client(f"https://{name(DOOR)}", connector=connector)
+        assert reached["transport"] == "websocket"
+        serials.append(served())
+        # The one before is gone, and nobody else may read the key.
+        assert inside(DOOR, f"cd {KEPT} && stat -c '%a %U %n' */key.pem").split()[:2] == [
+            "600",
+            "root",
+        ]
+        assert len(inside(DOOR, f"ls {KEPT}").split()) == 1
+    assert serials[0] != serials[1]
+
+
+def test_a_trial_is_served_without_a_promise(address) -> None:
+    done = deploy(f"--limit={DOOR}", nginx_tls="self_signed")
+    assert done.returncode == 0, done.output
+    (EPHEMERAL / "trial.pem").write_text(inside(DOOR, f"cat {KEPT}/*/certificate.pem"), "utf-8")
+    connector = connector_to(address(DOOR), EPHEMERAL / "trial.pem")
+    reached = python_client(f"https://{name(DOOR)}", connector=connector)
+    assert reached["transport"] == "websocket"
+    # Who trusts it once must not be kept from the site when it is gone.
+    answer = ask(f"https://{name(DOOR)}/", "--insecure")
+    assert answer.status == 200
+    assert "strict-transport-security" not in answer.headers
+    again = deploy(f"--limit={DOOR}", nginx_tls="self_signed")
+    assert again.changed == {DOOR: 0}, again.output
+
+
+def test_an_order_that_fails_changes_nothing(address) -> None:
+    before = inside(DOOR, f"sha256sum {SITES['nginx']}")
+    nowhere = ["nowhere.example.test"]
+    failed = deploy(f"--limit={DOOR}", nginx_server_name=nowhere)
+    assert failed.returncode != 0
+    assert "gave no certificate for nowhere.example.test:" in failed.message
+    # In the authority's words.
+    assert "Domain: nowhere.example.test" in failed.message
+    assert inside(DOOR, f"sha256sum {SITES['nginx']}") == before
+
+
+def test_a_certificate_that_ends_too_soon_fails_the_deploy() -> None:
+    before = inside(DOOR, f"sha256sum {SITES['nginx']}")
+    failed = deploy(f"--limit={DOOR}", nginx_tls="self_signed", nginx_tls_days=500)
+    assert failed.returncode != 0
+    assert "the certificate ends in 396 days" in failed.message
+    assert inside(DOOR, f"sha256sum {SITES['nginx']}") == before

@@ -1,0 +1,137 @@
+"""What one address may take, and what happens beyond it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+import socketio
+from internet import HANDSHAKE, ask, connector_to, name
+from refusals import deploy, inside
+
+DOOR = "nginx12"
+URL = f"https://{name(DOOR)}"
+RATE, BURST = 100, 400
+FLOOD = 1000
+# Of the clients of one address, and of all.
+PLACES, ALL = 20, 25
+
+
+@pytest.fixture
+def connector(address):
+    return connector_to(address(DOOR))
+
+
+async def flood(connector, requests: int) -> Counter[int]:
+    """Begin sessions as fast as it goes."""
+
+    async def one(http: aiohttp.ClientSession) -> int:
+        async with http.get(f"{URL}{HANDSHAKE}") as answer:
+            return answer.status
+
+    async with aiohttp.ClientSession(connector=connector()) as http:
+        return Counter(await asyncio.gather(*[one(http) for _ in range(requests)]))
+
+
+def test_a_flood_of_handshakes_is_one_address_own_problem(connector) -> None:
+    async def both() -> tuple[Counter[int], float, list[int]]:
+        began = time.monotonic()
+        flooding = asyncio.create_task(flood(connector, FLOOD))
+        others = []
+        while not flooding.done():
+            others.append((await asyncio.to_thread(ask, f"{URL}{HANDSHAKE}")).status)
+        return await flooding, time.monotonic() - began, others
+
+    statuses, seconds, others = asyncio.run(both())
+    assert set(statuses) == {200, 429}
+    assert BURST <= statuses[200] <= BURST + RATE * (seconds + 1)
+    # From another address, meanwhile.
+    assert others
+    assert set(others) == {200}
+
+
+def test_a_body_that_the_app_would_not_take_is_refused(door: str) -> None:
+    url = f"https://{name(door)}/socket.io/?EIO=4&transport=polling&sid=none"
+
+    def post(size: int) -> int:
+        inside("authority", f"head -c {size} /dev/zero | tr '\\0' 4 > /root/body")
+        return ask(url, "--data-binary", "@/root/body").status
+
+    # Of no session: the app refuses it without reading it all, of which Apache makes 502.
+    assert post(1_000_000) in (400, 502)
+    assert post(1_000_001) == 413
+
+
+def test_who_takes_his_time_is_cut_off(address) -> None:
+    async def seconds_until_cut(sent: bytes) -> float:
+        reader, writer = await asyncio.open_connection(address(DOOR), 80)
+        writer.write(sent)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            await asyncio.wait_for(reader.read(), 30)
+        writer.close()
+        return time.monotonic() - began
+
+    # A header that is never finished.
+    assert asyncio.run(seconds_until_cut(b"GET / HTTP/1.1\r\nHost: ")) < 20
+
+
+@contextlib.asynccontextmanager
+async def held(connector, count: int) -> AsyncIterator[list[socketio.AsyncClient]]:
+    clients = []
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(count):
+            http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector()))
+            client = socketio.AsyncClient(reconnection=False, http_session=http)
+            await client.connect(URL, transports=["websocket"], wait_timeout=5)
+            clients.append(client)
+            stack.push_async_callback(client.disconnect)
+        yield clients
+
+
+async def status_of_one_more(connector) -> tuple[int, float]:
+    began = time.monotonic()
+    async with (
+        aiohttp.ClientSession(connector=connector()) as http,
+        http.get(f"{URL}{HANDSHAKE}") as answer,
+    ):
+        return answer.status, time.monotonic() - began
+
+
+def test_beyond_what_it_holds_it_says_so_at_once(connector) -> None:
+    done = deploy(
+        f"--limit={DOOR}", nginx_connections_per_address=PLACES, nginx_max_connections=ALL
+    )
+    assert done.returncode == 0, done.output
+
+    async def fill() -> None:
+        async with held(connector, PLACES) as clients:
+            status, seconds = await status_of_one_more(connector)
+            assert (status, seconds < 1) == (503, True)
+            # Another address has places left.
+            other = await asyncio.to_thread(ask, f"{URL}{HANDSHAKE}")
+            assert other.status == 200
+            # And those that are held don't notice.
+            answers = await asyncio.gather(*[c.call("echo", "here", timeout=5) for c in clients])
+            assert answers == ["here"] * PLACES
+        assert (await status_of_one_more(connector))[0] == 200
+
+    asyncio.run(fill())
+    done = deploy(f"--limit={DOOR}", nginx_max_connections=PLACES)
+    assert done.returncode == 0, done.output
+
+    async def fill_all() -> None:
+        async with held(connector, PLACES) as clients:
+            other = await asyncio.to_thread(ask, f"{URL}{HANDSHAKE}")
+            assert other.status == 503
+            answers = await asyncio.gather(*[c.call("echo", "here", timeout=5) for c in clients])
+            assert answers == ["here"] * PLACES
+
+    asyncio.run(fill_all())
+    done = deploy(f"--limit={DOOR}")
+    assert done.returncode == 0, done.output

@@ -1,0 +1,66 @@
+"""Who may come: pages of other sites, forged headers and unknown names."""
+
+from __future__ import annotations
+
+from internet import HANDSHAKE, ask, front_door, name
+from refusals import inside
+
+EVIL = "https://evil.example"
+FORGED = [
+    *["--header", f"Origin: {EVIL}"],
+    *["--header", "X-Forwarded-Host: evil.example"],
+    *["--header", "X-Forwarded-Proto: https"],
+    *["--header", "Forwarded: host=evil.example;proto=https"],
+]
+# What a browser sends to open a WebSocket; curl does not go on after the answer.
+WEBSOCKET = [
+    "--http1.1",
+    *["--header", "Connection: Upgrade", "--header", "Upgrade: websocket"],
+    *["--header", "Sec-WebSocket-Version: 13"],
+    *["--header", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
+    *["--max-time", "2"],
+]
+
+
+def handshakes(door: str, *options: str) -> list[int]:
+    """How the front door answers a handshake over polling, and one over WebSocket."""
+    url = f"https://{name(door)}/socket.io/?EIO=4&transport="
+    return [
+        ask(f"{url}polling", *options).status,
+        ask(f"{url}websocket", *options, *WEBSOCKET).status,
+    ]
+
+
+def test_its_own_pages_may_connect(door: str) -> None:
+    assert handshakes(door) == [200, 101]
+    assert handshakes(door, "--header", f"Origin: https://{name(door)}") == [200, 101]
+
+
+def test_pages_of_other_sites_may_not(door: str) -> None:
+    assert handshakes(door, "--header", f"Origin: {EVIL}") == [400, 400]
+    # Nor its own name in the clear, which anybody between can write.
+    assert handshakes(door, "--header", f"Origin: http://{name(door)}") == [400, 400]
+
+
+def test_forged_headers_do_not_help(door: str) -> None:
+    assert handshakes(door, *FORGED) == [400, 400]
+
+
+def test_the_app_alone_would_believe_them() -> None:
+    """The negative control: without a front door the forged headers pass."""
+    command = " ".join(f"'{option}'" for option in FORGED)
+    status = inside(
+        "nginx13",
+        "curl --silent --output /dev/null --write-out '%{http_code}' "
+        f"--unix-socket /run/whoami/*-1.sock {command} 'http://nginx13.example.test{HANDSHAKE}'",
+    )
+    assert status == "200"
+
+
+def test_unknown_names_get_no_answer(door: str) -> None:
+    for url in (f"https://{name(door)}", f"http://{name(door)}"):
+        for path in ("/", HANDSHAKE):
+            assert ask(f"{url}{path}", "--header", f"Host: {name(door)}").status in (200, 301)
+            other = ask(f"{url}{path}", "--header", "Host: other.example.test")
+            # nginx closes the connection.
+            assert other.status == (421 if front_door(door) == "apache" else 0)
