@@ -1,4 +1,4 @@
-"""Runs lint, unit tests and Molecule scenarios, two at a time, and says what came of each.
+"""Runs lint, unit tests and Molecule scenarios, several at a time, and says what came of each.
 
     run_tests.py [SCENARIO] [--only lint|unit|molecule] [--jobs N]
 
@@ -27,18 +27,22 @@ from workplace import ROOT, engine_environment, environment, fail, say, table
 BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 LIMIT_SECONDS = 45 * 60
-# Those that take longest begin first, so that two at a time end together.
+# Those that take longest begin first, so that all end together.
 LONGEST = (
     "deploys",
     "servers",
     "uwsgi",
+    "internet",
     "apache",
+    "load_balanced",
     "sentinel",
     "rabbitmq",
     "faults",
     "refusals",
-    "load_balanced",
 )
+# These measure what clients notice, or how long something takes: the others give way to them.
+TIMED = ("unit", "deploys", "internet", "sentinel", "rabbitmq", "faults", "instances")
+NICENESS = 5
 HEARTBEAT_SECONDS = 30
 TAIL_LINES = 120
 # Of each failure, in the closing lines: all that some show of a long output.
@@ -62,6 +66,11 @@ class Job:
     @property
     def log(self) -> Path:
         return LOGS / f"{self.name}.log"
+
+    @property
+    def nice_command(self) -> tuple[str, ...]:
+        give_way = () if self.name in TIMED else ("nice", f"--adjustment={NICENESS}")
+        return give_way + self.command
 
 
 @dataclass(frozen=True)
@@ -192,7 +201,7 @@ class Runner:
             with job.log.open("wb") as log:
                 # A session of its own, so that all it started can be stopped together.
                 process = subprocess.Popen(
-                    job.command,
+                    job.nice_command,
                     cwd=ROOT,
                     env=self.env,
                     stdin=subprocess.DEVNULL,
@@ -303,7 +312,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, add_help=True)
     parser.add_argument("scenario", nargs="?")
     parser.add_argument("--only", choices=["lint", "unit", "molecule"])
-    parser.add_argument("--jobs", type=int, default=2)
+    # One waits for something most of the time.
+    parser.add_argument("--jobs", type=int, default=3)
     options = parser.parse_args(arguments)
 
     jobs = choose(all_jobs(), options.scenario, options.only)

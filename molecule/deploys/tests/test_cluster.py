@@ -1,4 +1,4 @@
-"""Two nodes behind a balancer, and Redis: with one instance each, then with four."""
+"""Two nodes behind a balancer, and Redis: with one instance each, and with four."""
 
 from __future__ import annotations
 
@@ -89,23 +89,6 @@ def test_a_rollback(traffic):
     assert traffic.versions() == {"1": CLIENTS}
 
 
-def same() -> dict[str, str]:
-    """What makes a run deploy the version that runs, from the same source."""
-    (release,) = {current(node) for node in NODES}
-    return {"app_release": release}
-
-
-def test_scaling_up_disturbs_nobody(traffic):
-    kept = [pids(node) for node in NODES]
-    assert [len(node) for node in kept] == [1, 1]
-    with counting(traffic, "1 to 4 instances", *NODES) as noticed:
-        deployed(DEPLOY, app_instances=4, **same())
-    noticed.assert_nothing_noticed()
-    grown = [pids(node) for node in NODES]
-    assert [len(node) for node in grown] == [4, 4]
-    assert all(before.items() <= after.items() for before, after in zip(kept, grown, strict=True))
-
-
 def test_a_failure_on_the_second_node_brings_the_first_back(traffic, source):
     before, was = versions(), [generations(node) for node in NODES]
     (release,) = {current(node) for node in NODES}
@@ -118,7 +101,7 @@ if socket.gethostname() == "node2":
         os._exit(3)
 """
     with counting(traffic, "failure on the second node", *NODES) as noticed:
-        failed = run(DEPLOY, app_instances=4, app_source=str(source("broken", broken)))
+        failed = run(DEPLOY, app_source=str(source("broken", broken)))
     assert failed.returncode != 0, failed.output
     assert any("node2" in host and "failed." in text for host, text in failed.errors), failed.output
     noticed.assert_nothing_lost()
@@ -135,7 +118,7 @@ def test_a_deploy_without_its_queue_is_refused(traffic, source):
     with counting(traffic, "queue down", *NODES) as noticed:
         inside("lb1", f"systemctl stop {REDIS}")
         try:
-            refused = run(DEPLOY, app_instances=4, app_source=str(source("queueless")))
+            refused = run(DEPLOY, app_source=str(source("queueless")))
         finally:
             inside("lb1", f"systemctl start {REDIS}")
     assert refused.returncode != 0, refused.output
@@ -144,6 +127,23 @@ def test_a_deploy_without_its_queue_is_refused(traffic, source):
     )
     noticed.assert_nothing_noticed()
     assert [state(node) for node in NODES] == before
+
+
+def same() -> dict[str, str]:
+    """What makes a run deploy the version that runs, from the same source."""
+    (release,) = {current(node) for node in NODES}
+    return {"app_release": release}
+
+
+def test_scaling_up_disturbs_nobody(traffic):
+    kept = [pids(node) for node in NODES]
+    assert [len(node) for node in kept] == [1, 1]
+    with counting(traffic, "1 to 4 instances", *NODES) as noticed:
+        deployed(DEPLOY, app_instances=4, **same())
+    noticed.assert_nothing_noticed()
+    grown = [pids(node) for node in NODES]
+    assert [len(node) for node in grown] == [4, 4]
+    assert all(before.items() <= after.items() for before, after in zip(kept, grown, strict=True))
 
 
 def test_scaling_down_disturbs_only_clients_of_what_is_removed(traffic):

@@ -77,7 +77,7 @@ def ask(url: str, *options: str) -> Answer:
     """Ask a front door from another host, which knows its name and trusts its authority."""
     told = "\\n%{exitcode} %{http_code} %{http_version} %{redirect_url}"
     command = [
-        *["curl", "--silent", "--max-time", "10", "--cacert", "/root/root.pem"],
+        *["curl", "--silent", "--max-time", "10", "--cacert", "/srv/root.pem"],
         *["--output", "/dev/null", "--dump-header", "-", "--write-out", told, *options, url],
     ]
     said = inside("authority", f"{shlex.join(command)} || true").splitlines()

@@ -15,7 +15,7 @@ KEPT = "/etc/ssl/flask-socketio/whoami.nginx"
 # What an owner has: an authority of his own, and certificates of it.
 MAKE = r"""
 set -e
-cd /root
+cd /srv
 if ! test -e ca.pem; then
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem \
     -days 30 -subj /CN=owner -addext keyUsage=critical,keyCertSign,cRLSign 2>/dev/null
@@ -59,7 +59,7 @@ def files(pair: Pair) -> dict[str, str]:
         "nginx_tls": "files",
         "nginx_tls_certificate": pair.certificate,
         "nginx_tls_private_key": pair.key,
-        "nginx_tls_ca_path": "/root/ca.pem",
+        "nginx_tls_ca_path": "/srv/ca.pem",
     }
 
 
@@ -103,8 +103,8 @@ def served() -> str:
 
 
 def test_a_given_certificate_is_served_and_replaced(pair: Pair, address) -> None:
-    inside(DOOR, f"cat >/root/ca.pem <<'END'\n{inside('authority', 'cat /root/ca.pem')}END")
-    (EPHEMERAL / "owner.pem").write_text(inside("authority", "cat /root/ca.pem"), "utf-8")
+    inside(DOOR, f"cat >/srv/ca.pem <<'END'\n{inside('authority', 'cat /srv/ca.pem')}END")
+    (EPHEMERAL / "owner.pem").write_text(inside("authority", "cat /srv/ca.pem"), "utf-8")
     connector = connector_to(address(DOOR), EPHEMERAL / "owner.pem")
     serials = []
     for given in (pair, issue(NAMES)):
@@ -139,7 +139,7 @@ def test_a_trial_is_served_without_a_promise(address) -> None:
     assert again.changed == {DOOR: 0}, again.output
 
 
-def test_an_order_that_fails_changes_nothing(address) -> None:
+def test_an_order_that_fails_changes_nothing() -> None:
     before = inside(DOOR, f"sha256sum {SITES['nginx']}")
     nowhere = ["nowhere.example.test"]
     failed = deploy(f"--limit={DOOR}", nginx_server_name=nowhere)

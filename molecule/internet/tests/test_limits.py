@@ -59,8 +59,8 @@ def test_a_body_that_the_app_would_not_take_is_refused(door: str) -> None:
     url = f"https://{name(door)}/socket.io/?EIO=4&transport=polling&sid=none"
 
     def post(size: int) -> int:
-        inside("authority", f"head -c {size} /dev/zero | tr '\\0' 4 > /root/body")
-        return ask(url, "--data-binary", "@/root/body").status
+        inside("authority", f"head -c {size} /dev/zero | tr '\\0' 4 > /srv/body")
+        return ask(url, "--data-binary", "@/srv/body").status
 
     # Of no session: the app refuses it without reading it all, of which Apache makes 502.
     assert post(1_000_000) in (400, 502)

@@ -30,7 +30,7 @@ def test_nobody_else_vouches_for_it(door: str) -> None:
     assert ask(f"https://{name(door)}/").status == 200
     assert ask(f"https://www.{name(door)}/").status == 200
     # curl's exit code for a certificate that is not to be trusted.
-    assert ask(f"https://{name(door)}/", "--cacert", "/root/authority.pem").exit == 60
+    assert ask(f"https://{name(door)}/", "--cacert", "/srv/authority.pem").exit == 60
 
 
 def test_pages_come_by_http2(door: str) -> None:
@@ -56,7 +56,10 @@ def speaks(server: str, *options: str) -> bool:
     """Tell whether openssl's client, which may here what it would refuse, comes to terms."""
     command = f"openssl s_client -connect {server} -cipher DEFAULT@SECLEVEL=0 {' '.join(options)}"
     said = inside("authority", f"{command} </dev/null 2>&1 || true")
-    return re.search(r"New, TLSv[0-9.]+, Cipher is \S+-|New, TLSv1.3, Cipher is TLS_", said) is not None
+    return (
+        re.search(r"New, TLSv[0-9.]+, Cipher is \S+-|New, TLSv1.3, Cipher is TLS_", said)
+        is not None
+    )
 
 
 GOOD = (["-tls1_3"], ["-tls1_2"], ["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"])
@@ -71,7 +74,7 @@ def test_only_what_is_safe_is_spoken(door: str) -> None:
 
 def test_the_client_that_was_refused_could_speak_it() -> None:
     """The negative control: a server that takes anything is reached by all of them."""
-    serve = "openssl s_server -accept 4433 -cert /root/authority.pem -key /root/key.pem -quiet"
+    serve = "openssl s_server -accept 4433 -cert /srv/authority.pem -key /srv/key.pem -quiet"
     inside(
         "authority",
         f"systemd-run --quiet --unit=lax {serve} -cipher ALL@SECLEVEL=0 -min_protocol TLSv1\n"

@@ -125,7 +125,9 @@ def python_client(
     Returns the transport, the acknowledgement of each payload, none for the first that was lost,
     and what the example app says of its process.
     """
-    return asyncio.run(asyncio.wait_for(_session(url, transports, headers, payloads, connector), 20))
+    return asyncio.run(
+        asyncio.wait_for(_session(url, transports, headers, payloads, connector), 20)
+    )
 
 
 def javascript_client(url: str) -> tuple[int, dict[str, Any]]:

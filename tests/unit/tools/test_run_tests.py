@@ -85,6 +85,11 @@ def test_a_cause_is_the_tests_that_failed_or_the_last_lines() -> None:
     assert cause("\n".join("123456789")) == "  5\n  6\n  7\n  8\n  9"
 
 
+def test_what_measures_nothing_gives_way() -> None:
+    assert Job("deploys", "molecule", ("true",)).nice_command == ("true",)
+    assert Job("servers", "molecule", ("true",)).nice_command == ("nice", "--adjustment=5", "true")
+
+
 @pytest.mark.parametrize(
     ("script", "outcome"),
     [("exit 0", "passed"), ("exit 3", "failed"), ("sleep 60", "timed out")],
