@@ -63,6 +63,28 @@ def files(pair: Pair) -> dict[str, str]:
     }
 
 
+def test_settings_that_do_not_fit_are_refused(pair: Pair, tmp_path) -> None:
+    by_http = "an authority that asks over HTTP gives none for"
+    cases = [
+        ({"nginx_tls": "acme", "nginx_server_name": ["_"]}, "a certificate is for names"),
+        ({"nginx_tls": "acme", "nginx_server_name": ["*.a.test"]}, f"{by_http} *.a.test"),
+        ({"nginx_tls": "acme", "nginx_server_name": ["a"]}, f"{by_http} a"),
+        ({"nginx_tls": "acme", "nginx_tls_acme_directory": "http://a/"}, "the URL of an ACME"),
+        ({"nginx_tls": "acme", "nginx_tls_acme_email": "ops"}, "an address such as"),
+        ({"nginx_tls": "files"}, "nginx_tls_certificate: nginx_tls is files; write"),
+        (files(Pair(pair.certificate, "/key.pem")), "nginx_tls_private_key: write both"),
+        (files(pair) | {"nginx_server_name": ["_"]}, "a certificate is for names"),
+    ]
+    names = {"nginx_server_name": NAMES}
+    done = deploy_cases(
+        tmp_path, DOOR, [names | given for given, _ in cases], app_name="whoami", app_source="/"
+    )
+    assert set(done.changed.values()) == {0}, done.output
+    for number, (_, sentence) in enumerate(cases):
+        (told,) = done.told(f"case{number}")
+        assert sentence in told, told
+
+
 def test_what_is_no_certificate_of_the_site_is_refused(pair: Pair, tmp_path) -> None:
     other = issue(NAMES)
     cases = {

@@ -105,9 +105,15 @@ async def status_of_one_more(connector) -> tuple[int, float]:
 
 def test_beyond_what_it_holds_it_says_so_at_once(connector) -> None:
     done = deploy(
-        f"--limit={DOOR}", nginx_connections_per_address=PLACES, nginx_max_connections=ALL
+        f"--limit={DOOR}",
+        nginx_connections_per_address=PLACES,
+        nginx_max_connections=ALL,
+        app_memory_max="300M",
+        app_tasks_max="200",
     )
     assert done.returncode == 0, done.output
+    shown = inside(DOOR, "systemctl show 'whoami-*@*' --property MemoryMax,TasksMax").split()
+    assert sorted(shown) == [f"MemoryMax={300 * 1024 * 1024}", "TasksMax=200"]
 
     async def fill() -> None:
         async with held(connector, PLACES) as clients:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 from collections import Counter
@@ -22,6 +23,7 @@ from stack import javascript_client, playbook, python_client
 BALANCER, NODES, QUEUE = "lb1", ("node1", "node2"), "queue1"
 INSTANCES = {(node, number) for node in NODES for number in ("1", "2")}
 SITE = "/etc/nginx/conf.d/flask-socketio-whoami.conf"
+LOG = "/var/log/nginx/flask-socketio-whoami.log"
 SEVERAL = range(3)
 # Of 200 that a hash spreads evenly more than 120 are at one node every now and then.
 BROWSERS = 600
@@ -137,7 +139,8 @@ def test_a_node_sees_the_client_and_believes_only_the_balancer(url, address):
     # A neighbour may come in, but what it forges is worth nothing.
     inside("node2", "curl -fsS -H 'X-Forwarded-For: 203.0.113.9' http://node1/whoami")
     for node in NODES:
-        clients = set(inside(node, "awk '/whoami/ {print $1}' /var/log/nginx/access.log").split())
+        logged = [json.loads(line) for line in inside(node, f"cat {LOG}").splitlines()]
+        clients = {line["client"] for line in logged if line["path"] == "/whoami"}
         assert "203.0.113.9" not in clients
         assert address(BALANCER) not in clients
 
@@ -146,7 +149,7 @@ def test_a_trusted_proxy_is_believed_and_nobody_else():
     forwarded = "-H 'X-Forwarded-For: {}' -H 'X-Forwarded-Proto: https' http://{}/whoami"
     inside(BALANCER, "curl -fsS " + forwarded.format("203.0.113.21", "127.0.0.1"))
     inside("node1", "curl -fsS " + forwarded.format("203.0.113.22", BALANCER))
-    logs = "\n".join(inside(node, "grep whoami /var/log/nginx/access.log") for node in NODES)
+    logs = "\n".join(inside(node, f"cat {LOG}") for node in NODES)
     assert "203.0.113.21" in logs
     assert "203.0.113.22" not in logs
 
