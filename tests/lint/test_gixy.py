@@ -24,7 +24,7 @@ PLACES = {"generation": "0123456789", "address": "10.0.0.11", "lb1": "10.0.0.10"
 WAIVED = {
     # The origin check needs the port, which $host lacks; names that no site has are refused.
     "host_spoofing",
-    # A set and a return on a flag file, which nginx's manual says are safe there; all of deploys uses it.
+    # A set on a flag file, and a return: deploys shows what they do.
     "if_is_evil",
     # The variable holds the name of an upstream, never one of DNS.
     "missing_resolver",
