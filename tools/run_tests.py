@@ -1,4 +1,4 @@
-"""Runs lint, unit tests and Molecule scenarios, several at a time, and says what came of each.
+"""Runs lint, unit tests and Molecule scenarios, two at a time, and says what came of each.
 
     run_tests.py [SCENARIO] [--only lint|unit|molecule] [--jobs N]
 
@@ -27,7 +27,7 @@ from workplace import ROOT, engine_environment, environment, fail, say, table
 BUILD = ROOT / "build"
 LOGS = BUILD / "logs"
 LIMIT_SECONDS = 45 * 60
-# Those that take longest begin first, so that all end together.
+# Those that take longest begin first, so that two at a time end together.
 LONGEST = (
     "deploys",
     "servers",
@@ -43,6 +43,8 @@ LONGEST = (
 # These measure what clients notice, or how long something takes: the others give way to them.
 TIMED = ("unit", "deploys", "internet", "sentinel", "rabbitmq", "faults", "instances")
 NICENESS = 5
+# This one waits for most of its time, and runs beside the others.
+WAITING = "unit"
 HEARTBEAT_SECONDS = 30
 TAIL_LINES = 120
 # Of each failure, in the closing lines: all that some show of a long output.
@@ -292,8 +294,10 @@ def run_all(runner: Runner, jobs: Sequence[Job], workers: int) -> list[Result]:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
-    with ThreadPoolExecutor(workers) as pool:
-        futures: list[Future[Result]] = [pool.submit(runner.run, job) for job in jobs]
+    with ThreadPoolExecutor(workers) as pool, ThreadPoolExecutor(1) as beside:
+        futures: list[Future[Result]] = [
+            (beside if job.name == WAITING else pool).submit(runner.run, job) for job in jobs
+        ]
         pending = set(futures)
         try:
             while pending:
@@ -312,8 +316,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, add_help=True)
     parser.add_argument("scenario", nargs="?")
     parser.add_argument("--only", choices=["lint", "unit", "molecule"])
-    # One waits for something most of the time.
-    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args(arguments)
 
     jobs = choose(all_jobs(), options.scenario, options.only)

@@ -24,7 +24,7 @@ NEWCOMERS = 10
 # Of each client; some of them are under way whenever connections end.
 SPEECH = 0.2
 # A controller is another machine, which takes no time from those that serve.
-NICENESS = 19
+NICENESS = 10
 FILES = PROJECT / "molecule/deploys/files"
 SITE = "/etc/nginx/conf.d/flask-socketio-whoami.conf"
 HANDLED = "/var/lib/flask-socketio/whoami/handled"

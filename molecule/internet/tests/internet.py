@@ -16,6 +16,14 @@ from refusals import inside
 
 DOORS = ("nginx12", "nginx13", "apache13")
 HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
+WEBSOCKET_HANDSHAKE = "/socket.io/?EIO=4&transport=websocket"
+# What a browser sends to open a WebSocket; curl stays there without a word, until its time is up.
+WEBSOCKET = [
+    "--http1.1",
+    *["--header", "Connection: Upgrade", "--header", "Upgrade: websocket"],
+    *["--header", "Sec-WebSocket-Version: 13"],
+    *["--header", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
+]
 EPHEMERAL = Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"])
 SITES = {
     "nginx": "/etc/nginx/conf.d/flask-socketio-whoami.conf",

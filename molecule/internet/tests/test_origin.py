@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from internet import HANDSHAKE, ask, front_door, name
+from internet import HANDSHAKE, WEBSOCKET, WEBSOCKET_HANDSHAKE, ask, front_door, name
 from refusals import inside
 
 EVIL = "https://evil.example"
@@ -12,22 +12,14 @@ FORGED = [
     *["--header", "X-Forwarded-Proto: https"],
     *["--header", "Forwarded: host=evil.example;proto=https"],
 ]
-# What a browser sends to open a WebSocket; curl does not go on after the answer.
-WEBSOCKET = [
-    "--http1.1",
-    *["--header", "Connection: Upgrade", "--header", "Upgrade: websocket"],
-    *["--header", "Sec-WebSocket-Version: 13"],
-    *["--header", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],
-    *["--max-time", "2"],
-]
 
 
 def handshakes(door: str, *options: str) -> list[int]:
     """How the front door answers a handshake over polling, and one over WebSocket."""
-    url = f"https://{name(door)}/socket.io/?EIO=4&transport="
+    url = f"https://{name(door)}"
     return [
-        ask(f"{url}polling", *options).status,
-        ask(f"{url}websocket", *options, *WEBSOCKET).status,
+        ask(f"{url}{HANDSHAKE}", *options).status,
+        ask(f"{url}{WEBSOCKET_HANDSHAKE}", *options, *WEBSOCKET, "--max-time", "2").status,
     ]
 
 
