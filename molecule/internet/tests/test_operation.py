@@ -25,7 +25,7 @@ def test_each_request_is_a_line_that_tells_its_upgrade_and_no_session(nginx: str
     text = inside(nginx, f"tail -n +{before + 1} {LOG}")
     lines = [json.loads(line) for line in text.splitlines()]
     assert {line["path"] for line in lines} == {"/socket.io/"}
-    (upgraded,) = [line for line in lines if line["status"] == 101]
+    (upgraded,) = [line for line in lines if line["status"] == "101"]
     assert upgraded["upgrade"] == "websocket"
     assert upgraded["upstream"].startswith("unix:/run/whoami/")
     assert upgraded["upstream_status"] == "101"

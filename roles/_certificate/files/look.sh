@@ -3,6 +3,10 @@
 source=$1 certificate=$2 key=$3 days=$4
 shift 4
 given=$(cat)
+if ! command -v openssl >/dev/null; then
+    echo no openssl
+    exit
+fi
 text() {
     case $1 in
         /*) cat "$1" ;;
@@ -27,8 +31,12 @@ case $source in
         fi
         x509 -checkend $((days * 86400)) >/dev/null || echo ends
         for name; do
+            case $name in
+                *[!0-9.]*) asked=-checkhost ;;
+                *) asked=-checkip ;;
+            esac
             # A wildcard's own name is none that a client asks for.
-            case $(x509 -checkhost "$(printf %s "$name" | sed 's/^\*/any/')") in
+            case $(x509 $asked "$(printf %s "$name" | sed 's/^\*/any/')") in
                 *NOT*) echo "not for $name" ;;
             esac
         done
@@ -39,6 +47,7 @@ case $source in
     acme)
         [ -z "$shown" ] && exit
         echo there
+        x509 -checkend $((days * 86400)) >/dev/null || echo ends
         x509 -ext subjectAltName | tr , '\n' | sed -n 's/^ *DNS:/name /p'
         sed -n 's/^server = /from /p' "/etc/letsencrypt/renewal/$(basename "$(dirname "$certificate")").conf"
         ;;
