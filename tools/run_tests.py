@@ -30,19 +30,22 @@ LIMIT_SECONDS = 45 * 60
 # Those that take longest begin first, so that two at a time end together.
 LONGEST = (
     "deploys",
+    # The first of these wait more than they work, which leaves the machine to deploys.
+    "sentinel",
+    "rabbitmq",
+    "faults",
     "servers",
     "uwsgi",
     "internet",
     "apache",
     "load_balanced",
-    "sentinel",
-    "rabbitmq",
-    "faults",
     "refusals",
 )
 # These measure what clients notice, or how long something takes: the others give way to them.
 TIMED = ("unit", "deploys", "internet", "sentinel", "rabbitmq", "faults", "instances")
-NICENESS = 5
+NICENESS = 15
+# Docker's default is 1024.
+CPU_SHARES = "256"
 # This one waits for most of its time, and runs beside the others.
 WAITING = "unit"
 HEARTBEAT_SECONDS = 30
@@ -73,6 +76,11 @@ class Job:
     def nice_command(self) -> tuple[str, ...]:
         give_way = () if self.name in TIMED else ("nice", f"--adjustment={NICENESS}")
         return give_way + self.command
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For molecule/resources/tasks/hosts.yml."""
+        return {} if self.name in TIMED else {"TEST_HOSTS_CPU_SHARES": CPU_SHARES}
 
 
 @dataclass(frozen=True)
@@ -205,7 +213,7 @@ class Runner:
                 process = subprocess.Popen(
                     job.nice_command,
                     cwd=ROOT,
-                    env=self.env,
+                    env=self.env | job.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

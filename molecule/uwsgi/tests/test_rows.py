@@ -120,7 +120,7 @@ def test_nothing_of_the_row_before_is_left(row, host):
 
     site_file = host.file(f"/etc/nginx/conf.d/flask-socketio-{app}.conf").content_string
     # Socket.IO's path, its sessions while other backends leave, and the rest.
-    assert site_file.count(f"{row.passes}{app};") == 3
+    assert site_file.count(f"{row.passes}{app};") == 4
     assert site_file.count(f"server {row.listens}") == 1
     ports = host.check_output("ss -Hltn | awk '{print $4}' | grep '^127.0.0.1:' || true").split()
     assert len(ports) == int(row.listens.startswith("127"))

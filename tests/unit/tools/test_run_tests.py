@@ -86,8 +86,10 @@ def test_a_cause_is_the_tests_that_failed_or_the_last_lines() -> None:
 
 
 def test_what_measures_nothing_gives_way() -> None:
-    assert Job("deploys", "molecule", ("true",)).nice_command == ("true",)
-    assert Job("servers", "molecule", ("true",)).nice_command == ("nice", "--adjustment=5", "true")
+    measures, other = (Job(name, "molecule", ("true",)) for name in ("deploys", "servers"))
+    assert (measures.nice_command, measures.environment) == (("true",), {})
+    assert other.nice_command == ("nice", "--adjustment=15", "true")
+    assert other.environment == {"TEST_HOSTS_CPU_SHARES": "256"}
 
 
 @pytest.mark.parametrize(
