@@ -61,7 +61,7 @@ class Noticed:
 
     counts: dict[str, float] = field(default_factory=dict)
     drops: list[Drop] = field(default_factory=list, repr=False)
-    failures: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
     def assert_nothing_lost(self) -> None:
         # That there was something to lose, at the rates of the load.
@@ -97,7 +97,7 @@ def counting(traffic: Traffic, case: str, *nodes: str) -> Iterator[Noticed]:
         noticed.counts = traffic.counts(began, until)
         noticed.counts["duplicates"] = traffic.duplicates(handled, began, until)
         noticed.drops = [drop for drop in traffic.drops if began <= drop.at <= until]
-        noticed.failures = traffic.figures(began, until)["handshakes"]["failures"]
+        noticed.failures = traffic.failures(began, until)
         keep_case(case, noticed.counts)
 
 

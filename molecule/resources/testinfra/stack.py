@@ -89,6 +89,7 @@ async def _session(
     headers: dict[str, str] | None,
     payloads: Sequence[Any],
     connector: Callable[[], aiohttp.TCPConnector] | None,
+    answer_within: float,
 ) -> dict[str, Any]:
     said: list[dict[str, Any]] = []
     answers = []
@@ -102,7 +103,7 @@ async def _session(
         transport = client.transport()
         try:
             for payload in payloads:
-                answers.append(await client.call("echo", payload, timeout=4))
+                answers.append(await client.call("echo", payload, timeout=answer_within))
         except (socketio.exceptions.TimeoutError, socketio.exceptions.BadNamespaceError):
             answers.append(None)
         finally:
@@ -119,6 +120,7 @@ def python_client(
     headers: dict[str, str] | None = None,
     payloads: Sequence[Any] = ("hello",),
     connector: Callable[[], aiohttp.TCPConnector] | None = None,
+    answer_within: float = 4,
 ) -> dict[str, Any]:
     """Connect with python-socketio, by default polling and then the upgrade, without cookies.
 
@@ -126,7 +128,7 @@ def python_client(
     and what the example app says of its process.
     """
     return asyncio.run(
-        asyncio.wait_for(_session(url, transports, headers, payloads, connector), 20)
+        asyncio.wait_for(_session(url, transports, headers, payloads, connector, answer_within), 20)
     )
 
 

