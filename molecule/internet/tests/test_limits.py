@@ -18,6 +18,8 @@ DOOR = "nginx12"
 URL = f"https://{name(DOOR)}"
 RATE, BURST = 100, 400
 FLOOD = 1000
+# The app's max_http_buffer_size.
+MESSAGE = 1_000_000
 # Of the clients of one address, and of all.
 PLACES, ALL = 20, 22
 
@@ -27,12 +29,13 @@ def connector(address):
     return connector_to(address(DOOR))
 
 
-async def flood(connector, requests: int) -> Counter[int]:
+async def flood(connector, requests: int, at_a_time: int = FLOOD) -> Counter[int]:
     """Begin sessions as fast as it goes."""
+    free = asyncio.Semaphore(at_a_time)
 
     async def one(http: aiohttp.ClientSession) -> int:
         # As polling is what the app takes it for.
-        async with http.get(f"{URL}/socket.io/?EIO=4") as answer:
+        async with free, http.get(f"{URL}/socket.io/?EIO=4") as answer:
             return answer.status
 
     async with aiohttp.ClientSession(connector=connector()) as http:
@@ -66,6 +69,45 @@ def test_a_body_that_the_app_would_not_take_is_refused(door: str) -> None:
     # Of no session: the app refuses it without reading it all, of which Apache makes 502.
     assert post(1_000_000) in (400, 502)
     assert post(1_000_001) == 413
+
+
+def test_a_message_that_the_app_would_not_take_is_refused(door: str, address) -> None:
+    async def answer_to(size: int) -> aiohttp.WSMessage:
+        """What comes after an event of so many characters: its acknowledgement or the end."""
+        head, tail = '421["echo","', '"]'
+        async with (
+            aiohttp.ClientSession(connector=connector_to(address(door))()) as http,
+            http.ws_connect(f"https://{name(door)}{WEBSOCKET_HANDSHAKE}") as websocket,
+        ):
+            await websocket.send_str("40")
+            await websocket.send_str(f"{head}{'x' * (size - len(head + tail))}{tail}")
+            while True:
+                answer = await websocket.receive(timeout=5)
+                if answer.type != aiohttp.WSMsgType.TEXT or answer.data.startswith("431["):
+                    return answer
+
+    assert asyncio.run(answer_to(MESSAGE)).type == aiohttp.WSMsgType.TEXT
+    assert asyncio.run(answer_to(MESSAGE + 1)).data == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+
+
+def test_messages_are_not_compressed(door: str, address) -> None:
+    async def compression() -> int:
+        async with (
+            aiohttp.ClientSession(connector=connector_to(address(door))()) as http,
+            http.ws_connect(f"https://{name(door)}{WEBSOCKET_HANDSHAKE}", compress=15) as websocket,
+        ):
+            return websocket.compress
+
+    assert asyncio.run(compression()) == 0
+    # The app itself would.
+    offer = " ".join(f"-H '{WEBSOCKET[i + 1]}'" for i in range(1, len(WEBSOCKET), 2))
+    answer = inside(
+        door,
+        f"curl --silent --include --max-time 2 --unix-socket /run/whoami/*-1.sock {offer}"
+        f" -H 'Sec-WebSocket-Extensions: permessage-deflate' 'http://whoami{WEBSOCKET_HANDSHAKE}'"
+        " | head -20 | tr -d '\\0'; true",
+    )
+    assert "permessage-deflate" in answer
 
 
 def test_who_takes_his_time_is_cut_off(address) -> None:
@@ -109,12 +151,16 @@ def test_beyond_what_it_holds_it_says_so_at_once(connector) -> None:
         f"--limit={DOOR}",
         nginx_connections_per_address=PLACES,
         nginx_max_connections=ALL,
+        nginx_handshake_rate=0,
         app_memory_max="300M",
         app_tasks_max="200",
     )
     assert done.returncode == 0, done.output
     shown = inside(DOOR, "systemctl show 'whoami-*@*' --property MemoryMax,TasksMax").split()
     assert sorted(shown) == [f"MemoryMax={300 * 1024 * 1024}", "TasksMax=200"]
+
+    # The negative control of the flood above.
+    assert asyncio.run(flood(connector, FLOOD, PLACES // 2)) == {200: FLOOD}
 
     async def others() -> list[int]:
         """What so many clients at another address are answered, who stay for a while."""

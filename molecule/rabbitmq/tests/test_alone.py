@@ -20,6 +20,7 @@ SETTINGS = [
     "/etc/rabbitmq/conf.d/50-flask-socketio.conf",
     "/etc/rabbitmq/rabbitmq-env.conf",
     "/etc/systemd/system/epmd.socket.d/flask-socketio.conf",
+    "/etc/systemd/system/rabbitmq-server.service.d/flask-socketio.conf",
 ]
 
 

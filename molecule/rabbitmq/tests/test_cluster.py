@@ -8,11 +8,13 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import socketio
+from hardening import exposure, exposure_without
 from refusals import inside
 from traffic import Traffic, keep_figures
 
@@ -80,6 +82,13 @@ def stay_down() -> Iterator[Callable[[str], None]]:
     yield kill
     for name in down:
         start(name)
+
+
+def test_the_queue_may_do_less_than_as_it_came():
+    run = partial(inside, QUEUES[0])
+    drop_in = "/etc/systemd/system/rabbitmq-server.service.d/flask-socketio.conf"
+    ours = exposure(run, "rabbitmq-server")
+    assert ours < 4 < 9 < exposure_without(run, "rabbitmq-server", drop_in)
 
 
 def start(name: str) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from ansible_collections.realtime.flask_socketio.plugins.module_utils.redis_prot
     RedisConnection,
     RedisRefused,
 )
+from hardening import exposure, exposure_without
 from scenario_hosts import container
 from stack import PROJECT, playbook
 from traffic import Traffic, keep_figures
@@ -86,6 +88,13 @@ def primary(address, ask) -> Callable[[], str]:
 @pytest.fixture
 def url(published) -> str:
     return f"http://{published('queue3', 80)}"
+
+
+@pytest.mark.parametrize("unit", [SERVER, SENTINEL])
+def test_the_queue_may_do_less_than_as_it_came(unit):
+    run = partial(inside, QUEUES[0])
+    drop_in = f"/etc/systemd/system/{unit}.service.d/flask-socketio.conf"
+    assert exposure(run, unit) < exposure_without(run, unit, drop_in) < 2
 
 
 @pytest.fixture

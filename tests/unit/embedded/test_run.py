@@ -24,6 +24,7 @@ FILES = [
     ROLES / "embedded" / "files" / "run.py",
     ROLES / "_instances" / "files" / "debug_logging.py",
     ROLES / "_instances" / "files" / "drain.py",
+    ROLES / "_instances" / "files" / "message_limit.py",
 ]
 APP = """
 import os
