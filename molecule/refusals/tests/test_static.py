@@ -173,6 +173,20 @@ CASES: dict[str, list[Case]] = {
             ["https://example.org$"],
             "a list of origins, each scheme and host, such as 'https://www.example.org'.",
         ),
+        case(
+            "app_static is ['static']: each url is a path without a slash at its end, such as "
+            "'/static'.",
+            app_static=[{"url": "static", "directory": "static"}],
+        ),
+        case(
+            "app_static is ['/socket.io']: no url may be Socket.IO's own path.",
+            app_static=[{"url": "/socket.io", "directory": "static"}],
+        ),
+        case(
+            "app_static is ['../../etc']: each directory is a relative path inside of the app's "
+            "code, such as 'static'.",
+            app_static=[{"url": "/static", "directory": "../../etc"}],
+        ),
     ],
     "the app and its host": [
         told("app_user", "www-data", TAKEN),
