@@ -92,3 +92,11 @@ def ask(url: str, *options: str) -> Answer:
     code, status, version, location = said[-1].split(" ", 3)
     headers = dict(line.lower().split(": ", 1) for line in said[:-1] if ": " in line)
     return Answer(int(code), int(status), version, location, headers)
+
+
+def text(door: str, path: str, *options: str) -> str:
+    """What a front door sends."""
+    url = f"https://{name(door)}{path}"
+    return inside(
+        "authority", shlex.join(["curl", "--silent", "--cacert", "/srv/root.pem", *options, url])
+    )

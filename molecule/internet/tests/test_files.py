@@ -5,16 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from internet import EPHEMERAL, ask, front_door, name
+from internet import EPHEMERAL, ask, front_door, name, text
 from refusals import deploy, inside
 
 DOOR = "nginx13"
 UNIT = "systemctl list-units --plain --no-legend 'whoami-*@*' | cut -d ' ' -f 1"
-
-
-def text(door: str, path: str, *options: str) -> str:
-    command = f"curl --silent --cacert /srv/root.pem {' '.join(options)} https://{name(door)}{path}"
-    return inside("authority", command)
 
 
 def test_files_need_no_app(door: str) -> None:

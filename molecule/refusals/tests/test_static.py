@@ -169,6 +169,11 @@ CASES: dict[str, list[Case]] = {
             "a URL path without slashes at its ends, such as 'socket.io'.",
         ),
         told(
+            "app_path_prefix",
+            "/chat/",
+            "a URL path without a slash at its end, such as '/chat', or empty.",
+        ),
+        told(
             "app_cors_allowed_origins",
             ["https://example.org$"],
             "a list of origins, each scheme and host, such as 'https://www.example.org'.",

@@ -76,6 +76,7 @@ def test_the_ini_is_as_the_article_has_it(host):
         f"virtualenv = {release}/venv",
         "gevent = 1000",
         "import = %dwebsocket_frames.py",
+        "import = %dpath_prefix.py",
         "import = %ddrain.py",
         "master = true",
         "processes = 1",

@@ -25,6 +25,7 @@ FILES = [
     ROLES / "_instances" / "files" / "debug_logging.py",
     ROLES / "_instances" / "files" / "drain.py",
     ROLES / "_instances" / "files" / "message_limit.py",
+    ROLES / "_instances" / "files" / "path_prefix.py",
 ]
 APP = """
 import os
