@@ -27,9 +27,11 @@ options:
         type: path
         required: true
       state:
-        description: What it is.
+        description: >-
+          What it is. V(exists) is a file that others write to, such as a log: it is made when it is
+          missing, and its text is left alone.
         type: str
-        choices: [file, directory, link, absent]
+        choices: [file, exists, directory, link, absent]
         default: file
       src:
         description: What a symbolic link points to.
@@ -115,7 +117,7 @@ SUBOPTIONS: dict[str, Any] = {
     "path": {"type": "path", "required": True},
     "state": {
         "type": "str",
-        "choices": ["file", "directory", "link", "absent"],
+        "choices": ["file", "exists", "directory", "link", "absent"],
         "default": "file",
     },
     "src": {"type": "path"},
@@ -184,7 +186,7 @@ def write(module: AnsibleModule, item: dict[str, Any]) -> tuple[bool, str, dict[
             of_it += [parent for parent in path.parents if not parent.exists()]
             for missing in [] if module.check_mode else reversed(of_it):
                 missing.mkdir(mode=0o700)
-    else:
+    elif not (item["state"] == "exists" and path.is_file()):
         former = path.read_bytes() if path.is_file() and not is_link else None
         if former != item["content"].encode():
             changed = True

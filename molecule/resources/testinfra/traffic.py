@@ -504,7 +504,9 @@ class Traffic:
                 and h.at < ended
                 and h.at + h.seconds > failed.at
             ]
-            stalled = sum(stall for at, stall in self.stalls if failed.at <= at <= ended)
+            stalled = sum(
+                stall for at, stall in self.stalls if at <= ended and failed.at <= at + TICK + stall
+            )
             told.append(
                 f"{failed.kind} {failed.failure}, at {failed.at - since:.1f} s,"
                 f" the slowest beside it took {max(beside, default=0.0):.1f} s,"

@@ -122,6 +122,19 @@ def test_a_link_leads_to_what_need_not_be_there_yet(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["venv"]
 
 
+def test_what_others_write_keeps_its_text(tmp_path: Path) -> None:
+    log = {"path": tmp_path / "log", "state": "exists", "mode": "0640"}
+    assert run(log, check=True)["paths"] == [str(tmp_path / "log")]
+    assert not (tmp_path / "log").exists()
+    assert run(log)["made"] == [str(tmp_path / "log")]
+    (tmp_path / "log").write_text("a line\n", "utf-8")
+    assert not run(log)["changed"]
+    (tmp_path / "log").chmod(0o644)
+    assert run(log)["changed"]
+    assert mode(tmp_path / "log") == "0o640"
+    assert (tmp_path / "log").read_text("utf-8") == "a line\n"
+
+
 def test_a_former_text_is_kept_and_shown(tmp_path: Path) -> None:
     path = tmp_path / "site.conf"
     assert run({"path": path, "content": "a\n", "backup": True})["backups"] == {}

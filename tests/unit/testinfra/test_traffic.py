@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import traffic
-from traffic import TICK, Traffic, keep_case, keep_figures, patience
+from traffic import TICK, Handshake, Traffic, keep_case, keep_figures, patience
 
 SERVERS = Path(__file__).parent / "servers"
 # Shorter than in earnest, so that the tests are.
@@ -360,3 +360,19 @@ def test_a_machine_that_stands_still_wears_out_no_patience() -> None:
         return "answered"
 
     assert asyncio.run(stand_still_and_wait()) == "answered"
+
+
+def test_a_failure_is_told_with_what_was_beside_it() -> None:
+    traffic = Traffic(["http://127.0.0.1:1"])
+    traffic.handshakes = [
+        Handshake("browser", 1.0, 0.2),
+        Handshake("browser", 4.95, 6.1, "upgrade: no answer in 5 s"),
+        Handshake("polling", 10.0, 1.5),
+        Handshake("polling", 20.0, 3.0),
+    ]
+    # The first began in the same tick.
+    traffic.stalls = [(4.9, 1.0), (0.5, 2.0), (15.0, 1.0)]
+    assert traffic.failures(0.5) == [
+        "browser upgrade: no answer in 5 s, at 4.5 s, the slowest beside it took 1.5 s,"
+        " the clients stood still for 1.0 s"
+    ]
