@@ -102,7 +102,7 @@ def test_rotation_cuts_nobody_off(door: str, address) -> None:
     log = {"nginx": LOG, "apache": "/var/log/apache2/access.log"}[front_door(door)]
     logrotate = {"nginx": "nginx", "apache": "apache2"}[front_door(door)]
     with Traffic(
-        [url], clients=20, newcomers=5, speech=1, repeats=True, connector=connector
+        [url], clients=20, newcomers=5, speech=1, repeats=True, event="echo", connector=connector
     ) as traffic:
         rotated = traffic.mark("rotated")
         inside(door, f"logrotate --force /etc/logrotate.d/{logrotate}")
