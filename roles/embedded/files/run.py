@@ -102,7 +102,7 @@ def main():
     # Not this file's directory, which may hold a name that the application imports.
     sys.path[0] = str(Path.cwd())
     app = load(arguments.target)
-    for name in ("path_prefix.py", "message_limit.py", "drain.py"):
+    for name in ("path_prefix.py", "websocket_messages.py", "drain.py"):
         runpy.run_path(str(Path(__file__).with_name(name)))
     leave_on_sigterm(arguments.async_mode)
     host, _, port = arguments.bind.rpartition(":")

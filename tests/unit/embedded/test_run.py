@@ -24,7 +24,7 @@ FILES = [
     ROLES / "embedded" / "files" / "run.py",
     ROLES / "_instances" / "files" / "debug_logging.py",
     ROLES / "_instances" / "files" / "drain.py",
-    ROLES / "_instances" / "files" / "message_limit.py",
+    ROLES / "_instances" / "files" / "websocket_messages.py",
     ROLES / "_instances" / "files" / "path_prefix.py",
 ]
 APP = """

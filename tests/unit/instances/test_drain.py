@@ -131,7 +131,7 @@ class Served:
         directory.mkdir()
         shutil.copy(PROJECT / "roles/embedded/files/run.py", directory)
         shutil.copy(PROJECT / "roles/uwsgi/files/websocket_frames.py", directory)
-        for name in ("message_limit.py", "path_prefix.py"):
+        for name in ("websocket_messages.py", "path_prefix.py"):
             shutil.copy(DRAIN.with_name(name), directory)
         source = DRAIN.read_text(encoding="utf-8")
         assert "\nGRACE = 5\n" in source

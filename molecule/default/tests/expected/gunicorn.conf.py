@@ -23,5 +23,5 @@ here = os.path.dirname(os.path.abspath(__file__))
 def post_worker_init(worker):
     runpy.run_path(os.path.join(here, "path_prefix.py"))
     runpy.run_path(os.path.join(here, "queue_retry.py"))
-    runpy.run_path(os.path.join(here, "message_limit.py"))
+    runpy.run_path(os.path.join(here, "websocket_messages.py"))
     runpy.run_path(os.path.join(here, "drain.py"))
