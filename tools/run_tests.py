@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,18 +191,26 @@ def read(log: Path) -> str:
 
 
 class Runner:
-    def __init__(self, env: dict[str, str]) -> None:
+    """Runs jobs; those of molecule wait for an engine, and have its environment too."""
+
+    def __init__(
+        self, env: dict[str, str], ready: Callable[[], dict[str, str] | None] | None = None
+    ) -> None:
         self.env = env | {
             "NO_COLOR": "1",
             "ANSIBLE_NOCOLOR": "1",
             "COLUMNS": "160",
             "MOLECULE_COMMAND_BORDERS": "false",
         }
+        self.ready = ready or (lambda: {})
         self.running: dict[Job, tuple[subprocess.Popen[bytes], float]] = {}
         self.lock = threading.Lock()
         self.stopped = False
 
     def run(self, job: Job) -> Result:
+        hosts = self.ready() if job.kind == "molecule" else {}
+        if hosts is None:
+            return Result(job.name, job.kind, "failed", 0.0, cause="  There are no test hosts.")
         started = time.monotonic()
         with self.lock:
             if self.stopped:
@@ -213,7 +221,7 @@ class Runner:
                 process = subprocess.Popen(
                     job.nice_command,
                     cwd=ROOT,
-                    env=self.env | job.environment,
+                    env=self.env | hosts | job.environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -261,7 +269,7 @@ class Runner:
                 molecule("destroy", job.name),
                 check=False,
                 cwd=ROOT,
-                env=self.env,
+                env=self.env | (self.ready() or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -320,6 +328,15 @@ def run_all(runner: Runner, jobs: Sequence[Job], workers: int) -> list[Result]:
         return [future.result() for future in futures]
 
 
+def prepare_hosts(env: dict[str, str]) -> dict[str, str] | None:
+    """Start an engine and build the images; returns how to reach it, none when that failed."""
+    for command in (["tools/engine"], ["tools/image", "debian12", "debian13"]):
+        if subprocess.run(command, check=False, cwd=ROOT, env=env).returncode:
+            fail(f"{command[0]} failed: no scenario can run")
+            return None
+    return engine_environment(env)
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, add_help=True)
     parser.add_argument("scenario", nargs="?")
@@ -333,13 +350,15 @@ def main(arguments: Sequence[str]) -> int:
 
     LOGS.mkdir(parents=True, exist_ok=True)
     env = environment()
-    if any(job.kind == "molecule" for job in jobs):
-        for command in (["tools/engine"], ["tools/image", "debian12", "debian13"]):
-            if subprocess.run(command, check=False, cwd=ROOT, env=env).returncode:
-                return fail(f"{command[0]} failed: no scenario can run")
-        env = engine_environment(env)
-
-    results = run_all(Runner(env), jobs, options.jobs)
+    with ThreadPoolExecutor(1) as beside:
+        # Lint and unit tests need none.
+        hosts = (
+            beside.submit(prepare_hosts, env)
+            if any(job.kind == "molecule" for job in jobs)
+            else None
+        )
+        runner = Runner(env, hosts.result if hosts else None)
+        results = run_all(runner, jobs, options.jobs)
     (BUILD / "test-results.json").write_text(as_json(results), encoding="utf-8")
     say(f"\n{summary(results)}")
     if any(result.result == "interrupted" for result in results):

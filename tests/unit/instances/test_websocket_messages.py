@@ -17,7 +17,7 @@ import pytest
 
 FILE = Path(__file__).resolve().parents[3] / "roles/_instances/files/websocket_messages.py"
 LIMIT = 1_000_000
-SIZE = 40_000_000
+SIZE = 20_000_000
 # More than a unix socket's buffer holds.
 LARGE = 900_000
 APP = f"""

@@ -104,3 +104,18 @@ def test_a_job_is_what_its_command_was(
     monkeypatch.setattr(run_tests, "LIMIT_SECONDS", 1)
     result = Runner({"PATH": "/usr/bin:/bin"}).run(Job("x", "lint", ("sh", "-c", script)))
     assert result.result == outcome
+
+
+def test_a_scenario_waits_for_its_hosts_and_fails_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_tests, "LOGS", tmp_path)
+    monkeypatch.setattr(run_tests, "ROOT", tmp_path)
+    scenario = Job("deploys", "molecule", ("sh", "-c", 'test "$DOCKER_HOST" = here'))
+    env = {"PATH": "/usr/bin:/bin"}
+    assert Runner(env, lambda: {"DOCKER_HOST": "here"}).run(scenario).passed
+    without = Runner(env, lambda: None)
+    assert without.run(scenario) == Result(
+        "deploys", "molecule", "failed", 0.0, cause="  There are no test hosts."
+    )
+    assert without.run(Job("yamllint", "lint", ("true",))).passed
