@@ -1,11 +1,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The app behind the probe's tests; ALLOW_UPGRADES and TRANSPORTS make it a poorer one.
-
-Each worker that has loaded it says so on the datagram socket LOADED, if there is one.
-"""
+"""The app behind the probe's tests; ALLOW_UPGRADES and TRANSPORTS make it a poorer one."""
 
 import os
-import socket
 from typing import Any
 
 from flask import Flask, request
@@ -22,9 +18,10 @@ socketio = SocketIO(
     transports=os.environ.get("TRANSPORTS", "polling websocket").split(),
 )
 
-if "LOADED" in os.environ:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-        told.sendto(str(os.getpid()).encode(), os.environ["LOADED"])
+
+@app.get("/worker")
+def worker() -> str:
+    return str(os.getpid())
 
 
 @app.get("/page/")
