@@ -22,7 +22,7 @@ demo: venv ## Deploy the example app to one fresh host and print its URL
 test: venv ## Run lint, unit tests and every Molecule scenario
 	@.venv/bin/python tools/run_tests.py $(SCENARIO)
 
-lint: venv ## Run the linters only
+lint: venv ## Run the linters only; one of them needs Docker
 	@.venv/bin/python tools/run_tests.py --only lint
 
 unit: venv ## Run the unit tests only

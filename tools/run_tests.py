@@ -67,6 +67,8 @@ class Job:
     name: str
     kind: str
     command: tuple[str, ...]
+    engine: bool = False
+    """Whether it needs Docker and the test hosts' images."""
 
     @property
     def log(self) -> Path:
@@ -122,11 +124,14 @@ def all_jobs(root: Path = ROOT) -> list[Job]:
         Job("mypy", "lint", ("mypy", "tools", "benchmarks", "molecule/resources/testinfra")),
         Job("changelog", "lint", ("antsibull-changelog", "lint")),
     ]
-    for name, kind in (("drift", "lint"), ("unit", "unit")):
-        directory = "tests/lint" if name == "drift" else "tests/unit"
+    for name, kind, directory, engine in (
+        ("drift", "lint", "tests/lint", False),
+        ("configurations", "lint", "tests/configurations", True),
+        ("unit", "unit", "tests/unit", False),
+    ):
         if any((root / directory).rglob("test_*.py")):
-            jobs.append(Job(name, kind, ("pytest", directory)))
-    jobs += [Job(name, "molecule", molecule("test", name)) for name in scenarios(root)]
+            jobs.append(Job(name, kind, ("pytest", directory), engine))
+    jobs += [Job(name, "molecule", molecule("test", name), True) for name in scenarios(root)]
     return jobs
 
 
@@ -191,7 +196,7 @@ def read(log: Path) -> str:
 
 
 class Runner:
-    """Runs jobs; those of molecule wait for an engine, and have its environment too."""
+    """Runs jobs; those that need an engine wait for it, and have its environment too."""
 
     def __init__(
         self, env: dict[str, str], ready: Callable[[], dict[str, str] | None] | None = None
@@ -208,7 +213,7 @@ class Runner:
         self.stopped = False
 
     def run(self, job: Job) -> Result:
-        hosts = self.ready() if job.kind == "molecule" else {}
+        hosts = self.ready() if job.engine else {}
         if hosts is None:
             return Result(job.name, job.kind, "failed", 0.0, cause="  There are no test hosts.")
         started = time.monotonic()
@@ -351,12 +356,8 @@ def main(arguments: Sequence[str]) -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     env = environment()
     with ThreadPoolExecutor(1) as beside:
-        # Lint and unit tests need none.
-        hosts = (
-            beside.submit(prepare_hosts, env)
-            if any(job.kind == "molecule" for job in jobs)
-            else None
-        )
+        # Most of lint, and the unit tests, need none.
+        hosts = beside.submit(prepare_hosts, env) if any(job.engine for job in jobs) else None
         runner = Runner(env, hosts.result if hosts else None)
         results = run_all(runner, jobs, options.jobs)
     (BUILD / "test-results.json").write_text(as_json(results), encoding="utf-8")

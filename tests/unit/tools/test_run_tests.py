@@ -111,7 +111,7 @@ def test_a_scenario_waits_for_its_hosts_and_fails_without(
 ) -> None:
     monkeypatch.setattr(run_tests, "LOGS", tmp_path)
     monkeypatch.setattr(run_tests, "ROOT", tmp_path)
-    scenario = Job("deploys", "molecule", ("sh", "-c", 'test "$DOCKER_HOST" = here'))
+    scenario = Job("deploys", "molecule", ("sh", "-c", 'test "$DOCKER_HOST" = here'), True)
     env = {"PATH": "/usr/bin:/bin"}
     assert Runner(env, lambda: {"DOCKER_HOST": "here"}).run(scenario).passed
     without = Runner(env, lambda: None)
