@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import socket
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,27 @@ def name(door: str) -> str:
 
 def front_door(door: str) -> str:
     return "apache" if door.startswith("apache") else "nginx"
+
+
+@contextlib.contextmanager
+def edited(door: str, expression: str, shows: Callable[[], bool]) -> Iterator[None]:
+    """The site as a script of sed would have it, once it shows; for negative controls."""
+    site, service = SITES[front_door(door)], {"nginx": "nginx", "apache": "apache2"}
+    reload = f"systemctl reload {service[front_door(door)]}"
+    inside(door, f"cp -p {site} /srv/site && sed -i {shlex.quote(expression)} {site} && {reload}")
+    try:
+        wait_until(shows)
+        yield
+    finally:
+        inside(door, f"mv /srv/site {site} && {reload}")
+        wait_until(lambda: not shows())
+
+
+def wait_until(shows: Callable[[], bool]) -> None:
+    """Workers from before a reload may answer for a moment."""
+    until = time.monotonic() + 10
+    while not shows():
+        assert time.monotonic() < until, "the reload shows no effect"
 
 
 class Elsewhere(aiohttp.abc.AbstractResolver):

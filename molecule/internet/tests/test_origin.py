@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from internet import HANDSHAKE, WEBSOCKET, WEBSOCKET_HANDSHAKE, ask, front_door, name
+from internet import HANDSHAKE, WEBSOCKET, WEBSOCKET_HANDSHAKE, ask, edited, front_door, name
 from refusals import inside
 
 EVIL = "https://evil.example"
@@ -56,3 +56,14 @@ def test_unknown_names_get_no_answer(door: str) -> None:
             other = ask(f"{url}{path}", "--header", "Host: other.example.test")
             # nginx closes the connection.
             assert other.status == (421 if front_door(door) == "apache" else 0)
+
+
+def test_without_what_refuses_them_unknown_names_are_served(door: str) -> None:
+    """The negative control."""
+
+    def served() -> bool:
+        return ask(f"https://{name(door)}/", "--header", "Host: other.example.test").status == 200
+
+    with edited(door, "/return 444;/d; /Redirect 421/d", served):
+        pass
+    assert not served()

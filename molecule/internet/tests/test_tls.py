@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from internet import HANDSHAKE, SITES, ask, connector_to, front_door, name
+from internet import HANDSHAKE, SITES, ask, connector_to, edited, front_door, name
 from refusals import inside
 from stack import python_client
 from traffic import Traffic, keep_case
@@ -51,6 +51,17 @@ def test_browsers_are_to_come_by_https_only(door: str) -> None:
         assert (answer.status, answer.headers.get("strict-transport-security")) == (status, YEARS)
     # Only there: what comes in the clear must not be believed.
     assert "strict-transport-security" not in ask(f"http://{name(door)}/").headers
+
+
+def test_without_the_header_nothing_tells_them_so(door: str) -> None:
+    """The negative control."""
+
+    def told() -> bool:
+        return "strict-transport-security" in ask(f"https://{name(door)}/").headers
+
+    with edited(door, "/Strict-Transport-Security/d", lambda: not told()):
+        pass
+    assert told()
 
 
 def speaks(server: str, *options: str) -> bool:
@@ -117,3 +128,16 @@ def test_nobody_notices_a_renewal(door: str, address) -> None:
     assert (counts["failed"], counts["lost_acks"]) == (0, 0)
     assert drops == []
     assert inside(door, "systemctl is-active certbot.timer").strip() == "active"
+
+
+def test_a_renewal_that_restarts_would_be_noticed(door: str, address) -> None:
+    """The negative control: what people write into certbot's hooks cuts everybody off."""
+    service = {"nginx": "nginx", "apache": "apache2"}[front_door(door)]
+    with Traffic(
+        [f"https://{name(door)}"], clients=10, newcomers=5, connector=connector_to(address(door))
+    ) as traffic:
+        began = traffic.mark("restart")
+        inside(door, f"systemctl restart {service}")
+        traffic.settle()
+        drops = [drop for drop in traffic.drops if drop.at >= began]
+    assert len(drops) >= 10

@@ -28,6 +28,9 @@ SOURCE = (
 )
 MODULE = "module:callable or module:factory(), such as 'app:app' or 'chat:create_app()'."
 NAMES = "a list of host names, such as ['chat.example.org'], or ['_'] for every name."
+ADDRESS = (
+    "an IP address of this host, such as '10.0.0.5', or '127.0.0.1' where Prometheus runs on it."
+)
 PATHS = "absolute paths of letters, digits and ._/@+-."
 ROOT = (
     "an absolute path of letters, digits, dots, hyphens and underscores, below a directory, such "
@@ -215,7 +218,24 @@ CASES: dict[str, list[Case]] = {
         told("nginx_port", 0, "a TCP port from 1 to 65535."),
         told("nginx_port", 65536, "a TCP port from 1 to 65535."),
         told(
+            "nginx_status_port",
+            70000,
+            "a TCP port from 1 to 65535 that is none of nginx's others, or 0 for none.",
+        ),
+        told(
             "nginx_client_max_body_size", "10m; deny all", "a size in nginx's form, such as '10m'."
+        ),
+    ],
+    "the exporters' settings": [
+        told("exporters_listen_address", "eth0", ADDRESS, exporters=True),
+        told("exporters_node_port", 1000, "a TCP port from 1024 to 65535.", exporters=True),
+    ],
+    "the exporters and the host": [
+        told(
+            "exporters_node_port",
+            8081,
+            "python3 listens there already; stop it or choose another port.",
+            exporters=True,
         ),
     ],
     "nginx and its host": [

@@ -54,11 +54,11 @@ OF_THE_APP = [
             "app_environment is ['WEB_CONCURRENCY']: leave it out or set it to 1; a second worker "
             "of one server does not know the first one's clients, which then get 400 'Invalid "
             "session'.",
-            "app_port is 80: a TCP port from 1024 to 65000, the first of those that instances "
+            "app_port is 70: a TCP port from 1024 to 65000, the first of those that instances "
             "take.",
         ),
         app_environment={"WEB_CONCURRENCY": 3},
-        app_port=80,
+        app_port=70,
     ),
 ]
 OF_GUNICORN = [

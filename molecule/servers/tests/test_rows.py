@@ -125,7 +125,8 @@ def left_behind(name: str, unit: str, port: str | None) -> list[str]:
     )
     expected = ["whoami.target", "whoami.target.wants", template]
     expected += [generation, "environment", "app.json"]
-    expected += ["0.0.0.0:80", "[::]:80", unit]
+    # nginx, and its state for an exporter.
+    expected += ["0.0.0.0:80", "[::]:80", "127.0.0.1:8113", unit]
     expected += ["/run/whoami", f"/run/whoami/{generation}-{port or 1}.drain"]
     expected.append(f"127.0.0.1:{port}" if port else f"/run/whoami/{generation}-1.sock")
     return sorted(set(found.split()) ^ set(expected))
