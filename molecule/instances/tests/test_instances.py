@@ -6,12 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import aiohttp
 import pytest
 import socketio
 import socketio.exceptions
+from hardening import exposure, exposure_without
 from refusals import deploy, difference, inside, snapshot
 from stack import javascript_client, python_client
 
@@ -22,6 +24,9 @@ INSTANCES = {"1", "2", "3", "4"}
 SEVERAL = range(3)
 # Of 200 that a hash spreads evenly one instance has too many every now and then.
 BROWSERS = 600
+
+
+QUEUE = "redis-server@flask-socketio.service"
 
 
 @pytest.fixture
@@ -180,3 +185,29 @@ def test_scaling_leaves_the_others_alone(url):
     assert len(units()) == 3
     assert python_client(url, ["polling"], payloads=SEVERAL)["answers"] == list(SEVERAL)
     assert pid(1) == kept
+
+
+def test_the_queue_may_do_less_than_as_it_came() -> None:
+    drop_in = f"/etc/systemd/system/{QUEUE}.d/flask-socketio.conf"
+    run = partial(inside, HOST)
+    assert exposure(run, QUEUE) < exposure_without(run, QUEUE, drop_in) < 2
+
+
+def test_the_queue_talks_to_its_own_host_alone() -> None:
+    """What the unit says, and what that does to another program."""
+    shown = inside(HOST, f"systemctl show --property=IPAddressDeny,IPAddressAllow {QUEUE}")
+    listed = dict(line.split("=", 1) for line in shown.splitlines())
+    assert {name: set(value.split()) for name, value in listed.items()} == {
+        "IPAddressAllow": {"127.0.0.0/8", "::1/128"},
+        "IPAddressDeny": {"0.0.0.0/0", "::/0"},
+    }
+    run = "systemd-run --quiet --pipe --property=IPAddressAllow=localhost"
+    ask = "curl --silent --output /dev/null --max-time 2 --write-out '%{http_code} '"
+
+    def answers(more: str) -> list[str]:
+        asked = [f"{run} {more} {ask} http://{place}/" for place in ("127.0.0.1", "$(hostname -i)")]
+        return inside(HOST, f"{asked[0]}; {asked[1]} || true").split()
+
+    assert answers("--property=IPAddressDeny=any") == ["200", "000"]
+    # The negative control.
+    assert answers("") == ["200", "200"]
